@@ -10,7 +10,8 @@ namespace {
 
 std::string system_text(std::string_view what, int error) {
   const char* name = strerrorname_np(error);
-  return fmt::format("{}: {} ({})", what, strerrordesc_np(error), name ? name : "unknown error");
+  const char* text = strerrordesc_np(error);
+  return fmt::format("{}: {} ({})", what, text ? text : "unknown error", name ? name : std::to_string(error));
 }
 
 }  // namespace

@@ -1,0 +1,98 @@
+#include "manyhands/base/stack_trace.hpp"
+
+#include <cxxabi.h>
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <fmt/core.h>
+
+#include <array>
+#include <cstdlib>
+#include <memory>
+
+#define BACKWARD_HAS_DW 1
+#include <backward.hpp>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MH_HOOK_THROW 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MH_HOOK_THROW 0
+#else
+#define MH_HOOK_THROW 1
+#endif
+#else
+#define MH_HOOK_THROW 1
+#endif
+
+namespace manyhands {
+namespace {
+
+struct ThrowState {
+  int tracers = 0;
+  std::size_t count = 0;
+  std::array<void*, max_frames> frames{};
+};
+thread_local constinit ThrowState throw_state;
+
+}  // namespace
+
+std::size_t capture_stack(std::span<void*> frames) noexcept {
+  return static_cast<std::size_t>(std::max(0, ::backtrace(frames.data(), static_cast<int>(frames.size()))));
+}
+
+void warm_up_stack_trace() noexcept {
+  std::array<void*, 2> frames;
+  static_cast<void>(capture_stack(frames));
+}
+
+ThrowTracer::ThrowTracer() noexcept {
+  ++throw_state.tracers;
+  throw_state.count = 0;
+}
+
+ThrowTracer::~ThrowTracer() { --throw_state.tracers; }
+
+std::vector<const void*> ThrowTracer::last_throw() {
+  const auto* const first = throw_state.frames.data();
+  return std::vector<const void*>(first, first + throw_state.count);  // braces would make a list of two
+}
+
+std::string describe_address(const void* address) {
+  backward::TraceResolver resolver;
+  // A return address lies behind its call, perhaps already on the next line.
+  void* const call = static_cast<std::byte*>(const_cast<void*>(address)) - 1;
+  const auto trace = resolver.resolve(backward::ResolvedTrace(backward::Trace(call, 0)));
+  std::string name = trace.source.function.empty() ? trace.object_function : trace.source.function;
+  if (name.empty()) name = fmt::format("{} in {}", address, trace.object_filename.empty() ? "?" : trace.object_filename);
+  if (trace.source.filename.empty()) return name;
+  return fmt::format("{} at {}:{}", name, trace.source.filename, trace.source.line);
+}
+
+std::string demangle(const char* mangled) {
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(mangled, nullptr, nullptr, &status), std::free);
+  return name ? name.get() : mangled;
+}
+
+}  // namespace manyhands
+
+#if MH_HOOK_THROW
+// Every throw of the program comes through here: our weak definition stands before libstdc++'s in the order in which
+// the dynamic linker looks. Linked with a static libstdc++, the strong definition there wins, which the reference to
+// its neighbour __cxa_init_primary_exception makes sure of, and throws simply go unnoted.
+extern "C" {
+void* manyhands_cxa_neighbour() noexcept asm("__cxa_init_primary_exception");
+[[noreturn, gnu::weak, gnu::visibility("default")]] void __cxa_throw(void* object, void* type, void (*destructor)(void*));
+
+[[gnu::used]] static void* const manyhands_keep_neighbour = reinterpret_cast<void*>(&manyhands_cxa_neighbour);
+
+void __cxa_throw(void* object, void* type, void (*destructor)(void*)) {
+  using Throw = void (*)(void*, void*, void (*)(void*));
+  static const auto next = reinterpret_cast<Throw>(::dlsym(RTLD_NEXT, "__cxa_throw"));
+  auto& state = manyhands::throw_state;
+  if (state.tracers > 0) state.count = manyhands::capture_stack(state.frames);
+  next(object, type, destructor);
+  __builtin_unreachable();
+}
+}
+#endif

@@ -1,0 +1,112 @@
+#include "manyhands/shm/segment.hpp"
+
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "manyhands/base/bytes.hpp"
+#include "manyhands/base/error.hpp"
+
+namespace manyhands::shm {
+namespace {
+
+constexpr std::size_t page = 4096;
+
+std::byte* map(int fd, std::size_t size) {
+  void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  if (address == MAP_FAILED) throw_errno(fmt::format("map a shared segment of {} bytes", size));
+  ::madvise(address, size, MADV_DONTDUMP);  // a core file of a worker need not hold every argument
+  return static_cast<std::byte*>(address);
+}
+
+std::optional<std::uint64_t> number_in(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::uint64_t value = 0;
+  if (file >> value) return value;
+  return std::nullopt;
+}
+
+std::uint64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(13)) * 1024;
+  }
+  return UINT64_MAX;
+}
+
+// What the tightest cgroup above this process still allows; UINT64_MAX without a limit.
+std::uint64_t cgroup_memory_left() {
+  std::ifstream self("/proc/self/cgroup");
+  std::string line;
+  std::uint64_t least = UINT64_MAX;
+  while (std::getline(self, line)) {
+    if (!line.starts_with("0::")) continue;
+    for (std::filesystem::path path = line.substr(3); path.has_relative_path(); path = path.parent_path()) {
+      const auto folder = std::filesystem::path("/sys/fs/cgroup") / path.relative_path();
+      const auto limit = number_in(folder / "memory.max");
+      const auto used = number_in(folder / "memory.current");
+      if (limit && used) least = std::min(least, *limit > *used ? *limit - *used : 0);
+    }
+  }
+  return least;
+}
+
+}  // namespace
+
+Segment Segment::create(std::size_t size_bytes) {
+  UniqueFd fd(::memfd_create("manyhands", MFD_CLOEXEC));
+  if (!fd) throw_errno("create a shared segment");
+  if (::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) != 0) {
+    throw_errno(fmt::format("size a shared segment to {} bytes", size_bytes));
+  }
+  std::byte* data = map(fd.get(), size_bytes);
+  return {std::move(fd), data, size_bytes};
+}
+
+Segment Segment::attach(UniqueFd fd) {
+  struct stat info;
+  if (::fstat(fd.get(), &info) != 0) throw_errno("attach a shared segment");
+  const auto size = static_cast<std::size_t>(info.st_size);
+  std::byte* data = map(fd.get(), size);
+  return {std::move(fd), data, size};
+}
+
+Segment::Segment(Segment&& other) noexcept
+    : fd_(std::move(other.fd_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+Segment& Segment::operator=(Segment&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+Segment::~Segment() {
+  if (data_ != nullptr) ::munmap(data_, size_);
+}
+
+void Segment::discard(std::size_t offset, std::size_t size_bytes) noexcept {
+  const std::size_t begin = round_up(offset, page);
+  const std::size_t end = (offset + size_bytes) & ~(page - 1);
+  if (begin < end) ::madvise(data_ + begin, end - begin, MADV_REMOVE);
+}
+
+void require_memory(std::size_t size_bytes, const char* what) {
+  const auto machine = available_memory();
+  const auto group = cgroup_memory_left();
+  const auto left = std::min(machine, group);
+  if (size_bytes <= left) return;
+  throw ResourceExhausted(fmt::format("{} needs {} MiB of shared memory, but only {} MiB are left ({}); send less at a time or free memory",
+                                      what, size_bytes >> 20, left >> 20,
+                                      group < machine ? "limit of this process's cgroup" : "MemAvailable of this machine"));
+}
+
+}  // namespace manyhands::shm

@@ -1,0 +1,187 @@
+#pragma once
+// The shared state behind an AsyncResult: what executors fill and users wait for.
+//
+// An executor derives from State<T>, implements wait() in its own way (threads help, a process pool looks into shared
+// memory), and calls finish() exactly once. Shared by the user's AsyncResult and the executor, hence shared_ptr: either
+// may be gone first.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "manyhands/base/clock.hpp"
+#include "manyhands/base/error.hpp"
+#include "manyhands/task/options.hpp"
+
+namespace manyhands {
+
+using TimePoint = std::chrono::steady_clock::time_point;
+
+// One task, or one chunk of a map, as it was run. Times are of the machine that ran it.
+struct TaskMetadata {
+  std::uint64_t first = 0;    // index of the first item of the chunk; 0 for apply
+  std::uint64_t count = 1;    // items
+  TimePoint submitted{};
+  TimePoint started{};        // TimePoint{} as long as it has not
+  TimePoint completed{};      // TimePoint{} as long as it has not
+  std::int32_t engine = -1;   // number of the worker that ran it, -1 if none did yet
+  std::uint32_t attempt = 1;
+  std::string std_out;        // what the task printed, where the executor captures it; local pools do not
+  std::string std_err;
+};
+
+// DeadlineExceeded: a task ran longer than its CallOptions::deadline.
+class DeadlineExceeded : public Timeout {
+ public:
+  using Timeout::Timeout;
+};
+
+namespace task {
+
+class StateBase : public std::enable_shared_from_this<StateBase> {
+ public:
+  using Continuation = std::function<void()>;
+
+  StateBase() = default;
+  StateBase(const StateBase&) = delete;
+  StateBase& operator=(const StateBase&) = delete;
+  virtual ~StateBase();
+
+  // Whether the outcome is known; all that led to it is visible then. Any thread.
+  bool ready() const noexcept { return continuations_.load(std::memory_order_acquire) == finished(); }
+  // Gives the executor a chance to notice an outcome, without blocking. Any thread.
+  virtual void poll() {}
+  // Blocks until ready or the deadline; returns ready(). Any thread.
+  virtual bool wait(const Deadline& deadline) = 0;
+  // Blocks until one of `states`, all of this state's executor, is ready, or the deadline. Any thread.
+  virtual void wait_any(std::span<StateBase* const> states, const Deadline& deadline) = 0;
+  // Drops the task if it has not started, asks it to end if it runs. Returns whether it will have no result.
+  virtual bool cancel(const CancelOptions&) { return false; }
+  virtual Progress progress() const { return {.done = ready() ? 1U : 0U, .total = 1}; }
+  virtual std::vector<TaskMetadata> metadata() const { return {}; }
+
+  // Runs `continuation` once the outcome is known: now, in this thread, if it is; else where the executor runs
+  // callbacks. It must not throw.
+  void on_ready(Continuation continuation);
+
+ protected:
+  // Makes the outcome known. Exactly once, by the executor, after the outcome is in place.
+  void finish();
+  // Where a continuation runs; by default in the thread that calls finish().
+  virtual void dispatch(Continuation continuation) { continuation(); }
+  // Someone registered the first continuation: the outcome must be noticed though nobody may be waiting.
+  virtual void expect_continuation() {}
+
+ private:
+  struct Node {
+    Continuation run;
+    Node* next;
+  };
+  static Node* finished() noexcept { return reinterpret_cast<Node*>(std::uintptr_t{1}); }
+
+  // The continuations, last first; finished() once the outcome is known. Release by finish(), acquire by ready().
+  std::atomic<Node*> continuations_{nullptr};
+};
+
+template <class T>
+using Stored = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+template <class T>
+class State : public StateBase {
+ public:
+  // Requires ready(). The value; throws the task's exception if there is none. Any thread.
+  const Stored<T>& value() {
+    settle();
+    if (error_) std::rethrow_exception(error_);
+    return *value_;
+  }
+  // Requires ready(). As value(), moved out; later calls see a moved-from value.
+  Stored<T> take() {
+    settle();
+    if (error_) std::rethrow_exception(error_);
+    return std::move(*value_);
+  }
+  // Requires ready(). The task's exception, null if it has a value.
+  std::exception_ptr error() {
+    settle();
+    return error_;
+  }
+
+ protected:
+  // Sets value_ or error_, for executors that keep the outcome packed until it is asked for; may throw, which becomes
+  // the error. Called once, in the thread of whoever asks first.
+  virtual void decode() {}
+
+  std::optional<Stored<T>> value_;
+  std::exception_ptr error_;
+
+ private:
+  void settle() {
+    std::call_once(settled_, [this] {
+      if (value_ || error_) return;
+      try {
+        decode();
+      } catch (...) {
+        error_ = std::current_exception();
+      }
+    });
+  }
+  std::once_flag settled_;
+};
+
+// A map's state, whose items can be looked at before all are there.
+template <class R>
+class ItemsState : public State<std::vector<R>> {
+ public:
+  virtual std::size_t size() const = 0;
+  // Blocks until item i is computed, or the whole map is ready (perhaps with an error). Any thread.
+  virtual void wait_item(std::size_t i) = 0;
+  // Requires wait_item(i). Item i; throws the map's error if it has no item i.
+  virtual R item(std::size_t i) = 0;
+};
+
+// A state that is filled by hand: of coroutines and continuations.
+class ManualWait {
+ public:
+  void notify();
+  bool wait(const StateBase& state, const Deadline& deadline);
+  static void wait_any(std::span<StateBase* const> states, const Deadline& deadline);
+};
+
+template <class T>
+class LocalState final : public State<T> {
+ public:
+  void set_value(Stored<T> value) {
+    this->value_.emplace(std::move(value));
+    done();
+  }
+  void set_error(std::exception_ptr error) {
+    this->error_ = std::move(error);
+    done();
+  }
+  bool wait(const Deadline& deadline) override { return wait_.wait(*this, deadline); }
+  void wait_any(std::span<StateBase* const> states, const Deadline& deadline) override {
+    ManualWait::wait_any(states, deadline);
+  }
+
+ private:
+  void done() {
+    this->finish();
+    wait_.notify();
+  }
+  ManualWait wait_;
+};
+
+}  // namespace task
+}  // namespace manyhands

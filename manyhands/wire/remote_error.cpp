@@ -1,0 +1,290 @@
+#include "manyhands/wire/remote_error.hpp"
+
+#include <cxxabi.h>
+#include <fmt/core.h>
+
+#include <any>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <new>
+#include <optional>
+#include <system_error>
+#include <variant>
+
+#include "manyhands/base/mutex.hpp"
+#include "manyhands/base/stack_trace.hpp"
+#include "manyhands/wire/error.hpp"
+
+namespace manyhands {
+namespace {
+
+std::string place_text(const Place& place) {
+  std::string text = place.task >= 0 ? fmt::format("task {}", place.task) : std::string("a task");
+  if (place.attempt > 1) text += fmt::format(" (attempt {})", place.attempt);
+  if (place.worker >= 0) text += fmt::format(" in worker {}", place.worker);
+  if (place.pid > 0) text += fmt::format(" (pid {}{}{})", place.pid, place.host.empty() ? "" : " on ", place.host);
+  return text;
+}
+
+std::string error_text(const ErrorRecord& record, const Place& place) {
+  if (record.message.empty()) return fmt::format("{} threw a {}", place_text(place), record.type);
+  return fmt::format("{} threw {}: {}", place_text(place), record.type, record.message);
+}
+
+struct Known {
+  wire::PackException pack;
+  wire::ThrowException rethrow;
+};
+
+// Exceptions whose state is their message: thrown again by constructing them from what().
+template <class E>
+struct MessageCodec {
+  static void pack(wire::Writer& writer, const std::exception_ptr& exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const E& e) {
+      writer.string(e.what());
+    }
+  }
+  static void rethrow(wire::Reader& reader) { std::throw_with_nested(E(std::string(reader.string()))); }
+};
+
+// Exceptions without state.
+template <class E>
+struct PlainCodec {
+  static void pack(wire::Writer& writer, const std::exception_ptr&) { writer.nil(); }
+  static void rethrow(wire::Reader& reader) {
+    reader.nil();
+    std::throw_with_nested(E());
+  }
+};
+
+void pack_code(wire::Writer& writer, const std::error_code& code) {
+  writer.boolean(code.category() == std::system_category());
+  writer.integer(code.value());
+}
+
+std::error_code unpack_code(wire::Reader& reader) {
+  const bool system = reader.boolean();
+  return {reader.integral<int>(), system ? std::system_category() : std::generic_category()};
+}
+
+// what() is "context: text of the code"; the context alone is not accessible, so the text of the code is cut off.
+std::string context_of(const std::system_error& e) {
+  std::string text = e.what();
+  const std::string suffix = ": " + e.code().message();
+  return text.ends_with(suffix) ? text.substr(0, text.size() - suffix.size()) : text;
+}
+
+struct SystemErrorCodec {
+  static void pack(wire::Writer& writer, const std::exception_ptr& exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::system_error& e) {
+      if (e.code().category() != std::system_category() && e.code().category() != std::generic_category()) {
+        throw WireError(fmt::format("error category {} is not known to other processes", e.code().category().name()));
+      }
+      pack_code(writer, e.code());
+      writer.string(context_of(e));
+    }
+  }
+  static void rethrow(wire::Reader& reader) {
+    const auto code = unpack_code(reader);
+    std::throw_with_nested(std::system_error(code, std::string(reader.string())));
+  }
+};
+
+struct FilesystemErrorCodec {
+  static void pack(wire::Writer& writer, const std::exception_ptr& exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::filesystem::filesystem_error& e) {
+      pack_code(writer, e.code());
+      std::string what = e.what();  // "filesystem error: context: text [path1] [path2]"
+      const std::string prefix = "filesystem error: ";
+      if (what.starts_with(prefix)) what.erase(0, prefix.size());
+      if (const auto at = what.find(": " + e.code().message()); at != std::string::npos) what.erase(at);
+      writer.string(what);
+      writer.string(e.path1().native());
+      writer.string(e.path2().native());
+    }
+  }
+  static void rethrow(wire::Reader& reader) {
+    const auto code = unpack_code(reader);
+    const std::string what(reader.string());
+    const std::filesystem::path first = reader.string();
+    const std::filesystem::path second = reader.string();
+    std::throw_with_nested(second.empty() ? std::filesystem::filesystem_error(what, first, code)
+                                          : std::filesystem::filesystem_error(what, first, second, code));
+  }
+};
+
+struct OurSystemErrorCodec {
+  static void pack(wire::Writer& writer, const std::exception_ptr& exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const SystemError& e) {
+      const std::string text = e.what();
+      writer.string(text.substr(0, text.rfind(": ")));
+      writer.integer(e.error());
+    }
+  }
+  static void rethrow(wire::Reader& reader) {
+    const std::string what(reader.string());
+    std::throw_with_nested(SystemError(what, reader.integral<int>()));
+  }
+};
+
+// The types known to this process, by mangled name. One table per process, because types are; written by
+// add_exception, mostly before main.
+class Registry {
+ public:
+  Registry() {
+    add_messages<std::logic_error, std::invalid_argument, std::domain_error, std::length_error, std::out_of_range,
+                 std::runtime_error, std::range_error, std::overflow_error, std::underflow_error, Error, Timeout, Cancelled,
+                 ResourceExhausted, WireError>();
+    add_plain<std::exception, std::bad_exception, std::bad_alloc, std::bad_array_new_length, std::bad_cast, std::bad_typeid,
+              std::bad_function_call, std::bad_optional_access, std::bad_variant_access, std::bad_weak_ptr, std::bad_any_cast>();
+    add(typeid(std::system_error), {SystemErrorCodec::pack, SystemErrorCodec::rethrow});
+    add(typeid(std::filesystem::filesystem_error), {FilesystemErrorCodec::pack, FilesystemErrorCodec::rethrow});
+    add(typeid(SystemError), {OurSystemErrorCodec::pack, OurSystemErrorCodec::rethrow});
+  }
+
+  void add(const std::type_info& type, Known known) MH_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    known_.insert_or_assign(type.name(), known);
+  }
+
+  std::optional<Known> find(const std::string& name) MH_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    const auto found = known_.find(name);
+    return found == known_.end() ? std::nullopt : std::optional(found->second);
+  }
+
+ private:
+  template <class... E>
+  void add_messages() {
+    (add(typeid(E), {MessageCodec<E>::pack, MessageCodec<E>::rethrow}), ...);
+  }
+  template <class... E>
+  void add_plain() {
+    (add(typeid(E), {PlainCodec<E>::pack, PlainCodec<E>::rethrow}), ...);
+  }
+
+  Mutex mutex_;
+  std::map<std::string, Known> known_ MH_GUARDED_BY(mutex_);
+};
+
+Registry& registry() {
+  static Registry instance;
+  return instance;
+}
+
+std::string message_of(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& e) {
+    return e.what();
+  } catch (const std::string& text) {
+    return text;
+  } catch (const char* text) {
+    return text != nullptr ? text : "";
+  } catch (int value) {
+    return std::to_string(value);
+  } catch (...) {
+    return {};
+  }
+}
+
+std::string type_name_of(const std::exception_ptr& exception) {
+  const auto* type = exception.__cxa_exception_type();
+  return type != nullptr ? type->name() : "";
+}
+
+}  // namespace
+
+RemoteError::RemoteError(ErrorRecord record, Place place)
+    : Error(error_text(record, place)), record_(std::move(record)), place_(std::move(place)) {}
+
+std::string RemoteError::stack() const {
+  std::string text;
+  for (const auto& frame : record_.stack) {
+    try {
+      text += fmt::format("  {}\n", describe_address(wire::address_of(frame)));
+    } catch (const WireError&) {  // a module that only the worker has loaded
+      text += fmt::format("  {}\n", wire::describe(frame));
+    }
+  }
+  return text;
+}
+
+const RemoteError* remote_error(const std::exception& error) noexcept {
+  if (const auto* remote = dynamic_cast<const RemoteError*>(&error)) return remote;
+  const auto* nested = dynamic_cast<const std::nested_exception*>(&error);
+  if (nested == nullptr || nested->nested_ptr() == nullptr) return nullptr;
+  try {
+    nested->rethrow_nested();
+  } catch (const std::exception& inner) {
+    return remote_error(inner);  // owned by `error`, so it outlives this handler
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+namespace wire {
+
+void add_exception(const std::type_info& type, PackException pack, ThrowException rethrow) {
+  registry().add(type, {pack, rethrow});
+}
+
+ErrorRecord record_of(const std::exception_ptr& exception, std::span<const void* const> stack) {
+  ErrorRecord record;
+  const std::string name = type_name_of(exception);
+  record.type = name.empty() ? "exception of a foreign language" : demangle(name.c_str());
+  record.message = message_of(exception);
+  for (const void* frame : stack) {
+    try {
+      record.stack.push_back(function_at(frame));
+    } catch (const WireError&) {
+      break;  // code made at run time has no place that could travel
+    }
+  }
+  if (const auto known = registry().find(name)) {
+    try {
+      Writer writer;
+      known->pack(writer, exception);
+      record.payload.assign(writer.bytes().begin(), writer.bytes().end());
+      record.key = name;
+    } catch (const std::exception& e) {
+      record.message += fmt::format(" (the exception itself could not be packed: {})", e.what());
+    }
+  }
+  return record;
+}
+
+std::exception_ptr to_exception(const ErrorRecord& record, const Place& place) {
+  try {
+    try {
+      throw RemoteError(record, place);
+    } catch (const RemoteError&) {
+      if (record.key.empty()) throw;
+      const auto known = registry().find(record.key);
+      if (!known) throw;
+      Reader reader(record.payload);
+      try {
+        known->rethrow(reader);  // nests the RemoteError being handled
+      } catch (const std::nested_exception&) {
+        throw;
+      } catch (const WireError&) {
+        // a payload that does not fit the type here: the RemoteError below says all that is known
+      }
+      throw;
+    }
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+}  // namespace wire
+}  // namespace manyhands

@@ -1,0 +1,122 @@
+#include "manyhands/wire/remote_error.hpp"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <new>
+#include <string>
+#include <system_error>
+
+#include "manyhands/base/stack_trace.hpp"
+#include "manyhands/wire/error.hpp"
+
+struct ParseError {  // an own type, no std::exception
+  int line;
+  std::string text;
+};
+
+struct Unpackable : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+template <>
+struct manyhands::wire::Codec<Unpackable> {
+  static void pack(Writer&, const Unpackable&) { throw std::runtime_error("no room in the suitcase"); }
+  static Unpackable unpack(Reader&) { return Unpackable("never"); }
+};
+
+namespace manyhands::wire {
+namespace {
+
+const bool known = register_exception<ParseError>() && register_exception<Unpackable>();
+const Place place{.task = 3, .attempt = 1, .worker = 2, .pid = 77, .host = {}};
+
+// What arrives when `thrower` throws in a task.
+template <class Thrower>
+std::exception_ptr travel(Thrower thrower) {
+  try {
+    thrower();
+    return nullptr;
+  } catch (...) {
+    const auto bytes = to_bytes(record_of(std::current_exception()));
+    return to_exception(from_bytes<ErrorRecord>(bytes), place);
+  }
+}
+
+TEST_CASE("a std exception arrives as itself with the remote part nested") {
+  try {
+    std::rethrow_exception(travel([] { throw std::out_of_range("index 9"); }));
+  } catch (const std::out_of_range& e) {
+    CHECK(std::string(e.what()) == "index 9");
+    const RemoteError* remote = remote_error(e);
+    REQUIRE(remote != nullptr);
+    CHECK(std::string(remote->what()) == "task 3 in worker 2 (pid 77) threw std::out_of_range: index 9");
+    CHECK(remote->place().worker == 2);
+  }
+}
+
+TEST_CASE("bad_alloc, system_error and filesystem_error keep their state") {
+  CHECK_THROWS_AS(std::rethrow_exception(travel([] { throw std::bad_alloc(); })), std::bad_alloc);
+  try {
+    std::rethrow_exception(travel([] { throw std::system_error(ENOSPC, std::generic_category(), "write x"); }));
+  } catch (const std::system_error& e) {
+    CHECK(e.code().value() == ENOSPC);
+    CHECK(std::string(e.what()) == "write x: No space left on device");
+  }
+  try {
+    std::rethrow_exception(travel([] { static_cast<void>(std::filesystem::file_size("/no/such")); }));
+  } catch (const std::filesystem::filesystem_error& e) {
+    CHECK(e.path1() == "/no/such");
+    CHECK(e.code() == std::errc::no_such_file_or_directory);
+    CHECK(std::string(e.what()) == "filesystem error: cannot get file size: No such file or directory [/no/such]");
+  }
+}
+
+TEST_CASE("our own errors arrive as themselves") {
+  CHECK_THROWS_AS(std::rethrow_exception(travel([] { throw WireError("w"); })), WireError);
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw SystemError("open x", ENOENT); })),
+                       "open x: No such file or directory (ENOENT)", SystemError);
+}
+
+TEST_CASE("a registered own type arrives as itself, though it is no std::exception") {
+  try {
+    std::rethrow_exception(travel([] { throw ParseError{7, "unexpected ]"}; }));
+  } catch (const ParseError& e) {
+    CHECK(e.line == 7);
+    CHECK(e.text == "unexpected ]");
+  }
+}
+
+TEST_CASE("an unknown type arrives as a RemoteError that names it") {
+  struct Local {};
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw Local(); })), doctest::Contains("Local"), RemoteError);
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw 42; })),
+                       "task 3 in worker 2 (pid 77) threw int: 42", RemoteError);
+}
+
+TEST_CASE("an exception that cannot be packed arrives described, with the reason") {
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw Unpackable("too big"); })),
+                       doctest::Contains("too big (the exception itself could not be packed: no room in the suitcase)"), RemoteError);
+}
+
+TEST_CASE("a record with a damaged payload still gives a RemoteError") {
+  ErrorRecord record{.type = "ParseError", .message = "", .key = typeid(ParseError).name(), .payload = {std::byte{0xc1}}, .stack = {}};
+  CHECK_THROWS_AS(std::rethrow_exception(to_exception(record, place)), RemoteError);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+[[gnu::noinline]] void deep_in_the_task() { throw std::runtime_error("deep"); }
+
+TEST_CASE("the stack of the throw travels and is named at the receiver") {
+  const ThrowTracer tracer;
+  try {
+    deep_in_the_task();
+  } catch (...) {
+    const auto record = record_of(std::current_exception(), ThrowTracer::last_throw());
+    CHECK(RemoteError(record, place).stack().find("deep_in_the_task") != std::string::npos);
+  }
+}
+#endif
+
+}  // namespace
+}  // namespace manyhands::wire

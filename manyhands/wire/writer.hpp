@@ -1,0 +1,129 @@
+#pragma once
+// Writer: appends MessagePack values to one growing message; large buffers may stay outside of it.
+//
+// Used through wire::pack() (codec.hpp); directly by a Codec<T> of the user's. The verbs write one
+// MessagePack value each; after array(n) the caller writes n values, after map(n) n keys and values in turn.
+//
+// Out of band: contiguous arrays, strings and binaries of at least `out_of_band_from` bytes are not copied.
+// buffers() lists them, and the message holds {index, size} in their place. They are borrowed from the packed
+// values, which must stay as they are until the buffers have been sent: with a threshold, pack no
+// temporaries.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "manyhands/base/bytes.hpp"
+#include "manyhands/wire/format.hpp"
+
+namespace manyhands::wire {
+
+// One thread. Reusable: clear() keeps the memory. After an exception the message is incomplete: clear() it.
+class Writer {
+ public:
+  explicit Writer(std::size_t out_of_band_from = never_out_of_band) noexcept
+      : out_of_band_from_(out_of_band_from) {}
+  ~Writer();
+  Writer(Writer&& other) noexcept;
+  Writer& operator=(Writer&& other) noexcept;
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  void nil() { put(mark::nil); }
+  void boolean(bool value) { put(value ? mark::boolean_true : mark::boolean_false); }
+  // Written in the shortest form, as MessagePack asks for.
+  void integer(std::int64_t value) {
+    if (value >= -32 && value < 128) {
+      put(static_cast<std::uint8_t>(value));
+    } else {
+      wide_integer(value);
+    }
+  }
+  void unsigned_integer(std::uint64_t value) {
+    if (value < 128) {
+      put(static_cast<std::uint8_t>(value));
+    } else {
+      wide_unsigned(value);
+    }
+  }
+  void real(float value) {
+    put_big_endian(mark::float32, __builtin_bswap32(__builtin_bit_cast(std::uint32_t, value)));
+  }
+  void real(double value) {
+    put_big_endian(mark::float64, __builtin_bswap64(__builtin_bit_cast(std::uint64_t, value)));
+  }
+  // Strings, binaries and extensions of 4 GiB and more do not fit into MessagePack: WireError, unless out of
+  // band.
+  void string(std::string_view text);
+  void binary(ByteView bytes);
+  void array(std::size_t size) {
+    if (size < 16) {
+      put(static_cast<std::uint8_t>(mark::fixarray | size));
+    } else {
+      long_header(mark::array16, size);
+    }
+  }
+  void map(std::size_t size) {
+    if (size < 16) {
+      put(static_cast<std::uint8_t>(mark::fixmap | size));
+    } else {
+      long_header(mark::map16, size);
+    }
+  }
+  void ext(std::int8_t type, ByteView body);
+
+  // An array of numbers, row-major. Requires: data.size() = the product of `shape` times dtype.size; rank <=
+  // max_rank.
+  void typed_array(Dtype dtype, std::span<const std::size_t> shape, ByteView data);
+  // The bytes of `count` plain structs of the layout that `description` names (records.hpp).
+  void records(std::string_view description, std::size_t count, ByteView data);
+
+  // The message so far; valid until the next verb.
+  ByteView bytes() const noexcept { return {first_, static_cast<std::size_t>(next_ - first_)}; }
+  // The out-of-band buffers in order of their index; borrowed from the packed values.
+  std::span<const ByteView> buffers() const noexcept { return buffers_; }
+  // Forgets message and buffers, keeps the capacity.
+  void clear() noexcept {
+    next_ = first_;
+    buffers_.clear();
+  }
+
+ private:
+  // A place for `size` bytes at next_; the caller moves next_.
+  std::byte* room(std::size_t size) {
+    if (static_cast<std::size_t>(limit_ - next_) < size) [[unlikely]]
+      grow(size);
+    return next_;
+  }
+  void put(std::uint8_t byte) {
+    *room(1) = std::byte{byte};
+    ++next_;
+  }
+  template <class U>
+  void put_big_endian(std::uint8_t first, U swapped) {
+    std::byte* at = room(1 + sizeof(U));
+    at[0] = std::byte{first};
+    std::memcpy(at + 1, &swapped, sizeof(U));
+    next_ = at + 1 + sizeof(U);
+  }
+  void grow(std::size_t size);
+  void wide_integer(std::int64_t value);
+  void wide_unsigned(std::uint64_t value);
+  void long_header(std::uint8_t mark16, std::size_t size);
+  void ext_header(std::int8_t type, std::size_t size);
+  void append(ByteView bytes);
+  void reference(std::int8_t type, ByteView data, ByteView meta);
+  void padded(std::int8_t type, MutableByteView meta, std::size_t pad_at, std::size_t element_size,
+              ByteView data);
+
+  std::byte* first_ = nullptr;  // malloc'ed [first_, limit_), written up to next_
+  std::byte* next_ = nullptr;
+  std::byte* limit_ = nullptr;
+  std::size_t out_of_band_from_;
+  std::vector<ByteView> buffers_;
+};
+
+}  // namespace manyhands::wire
