@@ -1,5 +1,5 @@
-// raytrace: renders a scene file on several executors, checks that all give the same pixels, and shows what more
-// workers are worth.
+// raytrace: renders a scene file on several executors, checks that all give the same pixels, and shows what
+// more workers are worth.
 //
 // The function that is mapped over the tiles is the same everywhere; only the executor changes.
 
@@ -48,7 +48,7 @@ struct Arguments {
 struct Measurement {
   std::string executor;
   int workers = 1;
-  double ready_seconds = 0;   // until every worker had loaded the scene
+  double ready_seconds = 0;  // until every worker had loaded the scene
   double render_seconds = 0;
   std::vector<Pixels> tiles;
 };
@@ -67,7 +67,9 @@ struct Serial {
     for (const T& item : items) {
       results.push_back(f(item));
       if (options.progress) {
-        options.progress({.done = results.size(), .total = items.size(), .elapsed = std::chrono::steady_clock::now() - start});
+        options.progress({.done = results.size(),
+                          .total = items.size(),
+                          .elapsed = std::chrono::steady_clock::now() - start});
       }
     }
     return results;
@@ -88,12 +90,13 @@ struct WhoIsReady {
 
 // The one way to render, whatever does the work.
 template <class Executor>
-Measurement measure(Executor& executor, std::string name, int workers, std::chrono::steady_clock::time_point started,
-                    const Arguments& arguments) {
+Measurement measure(Executor& executor, std::string name, int workers,
+                    std::chrono::steady_clock::time_point started, const Arguments& arguments) {
   Measurement m{.executor = std::move(name), .workers = workers, .ready_seconds = seconds_since(started)};
   const auto start = std::chrono::steady_clock::now();
-  m.tiles = executor.map(RenderTile{arguments.scene, arguments.picture}, tiles_of(arguments.picture),
-                         {.chunk = 1, .progress = mh::progress_bar(fmt::format("{} x{}", m.executor, workers))});
+  m.tiles =
+      executor.map(RenderTile{arguments.scene, arguments.picture}, tiles_of(arguments.picture),
+                   {.chunk = 1, .progress = mh::progress_bar(fmt::format("{} x{}", m.executor, workers))});
   m.render_seconds = seconds_since(start);
   return m;
 }
@@ -102,7 +105,8 @@ Measurement measure(Executor& executor, std::string name, int workers, std::chro
 void wait_until_ready(mh::Pool& pool, int workers, const std::string& scene) {
   std::set<int> ready;
   for (int round = 0; round < 200 && std::ssize(ready) < workers; ++round) {
-    for (const int pid : pool.map(WhoIsReady{scene}, std::vector<int>(static_cast<std::size_t>(workers)), {.chunk = 1})) {
+    for (const int pid :
+         pool.map(WhoIsReady{scene}, std::vector<int>(static_cast<std::size_t>(workers)), {.chunk = 1})) {
       ready.insert(pid);
     }
   }
@@ -130,7 +134,8 @@ std::vector<int> worker_counts(const std::string& executor, const Arguments& arg
   const auto& all = arguments.executors;
   const bool serial_too = std::find(all.begin(), all.end(), "serial") != all.end();
   std::vector<int> counts;
-  for (int n = serial_too && arguments.workers > 1 ? 2 : 1; n < arguments.workers; n *= 2) counts.push_back(n);
+  for (int n = serial_too && arguments.workers > 1 ? 2 : 1; n < arguments.workers; n *= 2)
+    counts.push_back(n);
   counts.push_back(arguments.workers);
   return counts;
 }
@@ -166,7 +171,8 @@ double million_rays_per_second(const Measurement& m) {
 }
 
 // The curve of each executor; its run with one worker is its own or, without one, the first of all.
-std::vector<Series> series_of(const std::vector<Measurement>& runs, const std::vector<std::string>& executors) {
+std::vector<Series> series_of(const std::vector<Measurement>& runs,
+                              const std::vector<std::string>& executors) {
   const double one = runs.front().render_seconds;
   std::vector<Series> all;
   for (const auto& name : executors) {
@@ -187,7 +193,8 @@ std::vector<Series> series_of(const std::vector<Measurement>& runs, const std::v
 }
 
 void print_table(const std::vector<Measurement>& runs, const std::vector<Series>& series) {
-  fmt::print("\n{:<12}{:>8}{:>10}{:>10}{:>10}{:>10}\n", "executor", "workers", "ready", "render", "speedup", "Mrays/s");
+  fmt::print("\n{:<12}{:>8}{:>10}{:>10}{:>10}{:>10}\n", "executor", "workers", "ready", "render", "speedup",
+             "Mrays/s");
   for (const Measurement& m : runs) {
     fmt::print("{:<12}{:>8}{:>8.2f} s{:>8.2f} s{:>10.2f}{:>10.2f}\n", m.executor, m.workers, m.ready_seconds,
                m.render_seconds, runs.front().render_seconds / m.render_seconds, million_rays_per_second(m));
@@ -198,8 +205,10 @@ void print_table(const std::vector<Measurement>& runs, const std::vector<Series>
     if (*s.serial_fraction <= 0) {
       fmt::print("Amdahl's law, {}: no serial fraction to be seen\n", s.name);
     } else {
-      fmt::print("Amdahl's law, {}: serial fraction {:.2f} %, so at most {:.0f} times as fast with any number of workers\n",
-                 s.name, *s.serial_fraction * 100, mh::amdahl(*s.serial_fraction));
+      fmt::print(
+          "Amdahl's law, {}: serial fraction {:.2f} %, so at most {:.0f} times as fast with any number of "
+          "workers\n",
+          s.name, *s.serial_fraction * 100, mh::amdahl(*s.serial_fraction));
     }
   }
 }
@@ -233,8 +242,9 @@ int render_all(const Arguments& arguments) {
   write_png(arguments.output, arguments.picture.width, arguments.picture.height, tone_map(rgb, exposure));
   fmt::print("picture: {}\n", arguments.output);
   if (!arguments.plot.empty()) {
-    write_file(arguments.plot, speedup_svg(series, fmt::format("Ray tracing at {}x{}, {} samples", arguments.picture.width,
-                                                               arguments.picture.height, arguments.picture.samples)));
+    write_file(arguments.plot,
+               speedup_svg(series, fmt::format("Ray tracing at {}x{}, {} samples", arguments.picture.width,
+                                               arguments.picture.height, arguments.picture.samples)));
     fmt::print("speedup: {}\n", arguments.plot);
   }
   return 0;
@@ -245,9 +255,10 @@ Picture with_size(Picture picture, const std::string& size) {
   char rest = 0;
   constexpr unsigned most = 16384;
   if (size.find_first_not_of("0123456789x") != size.npos || size.size() > 11 ||
-      std::sscanf(size.c_str(), "%ux%u%c", &width, &height, &rest) != 2 || width == 0 || height == 0 || width > most ||
-      height > most) {
-    throw UsageError(fmt::format("--size: '{}' is not WIDTHxHEIGHT, each from 1 to {}; e.g. 640x480", size, most));
+      std::sscanf(size.c_str(), "%ux%u%c", &width, &height, &rest) != 2 || width == 0 || height == 0 ||
+      width > most || height > most) {
+    throw UsageError(
+        fmt::format("--size: '{}' is not WIDTHxHEIGHT, each from 1 to {}; e.g. 640x480", size, most));
   }
   picture.width = width;
   picture.height = height;
@@ -258,7 +269,8 @@ void check_executors(const std::vector<std::string>& executors) {
   std::set<std::string> seen;
   for (const auto& name : executors) {
     if (name != "serial" && name != "threads" && name != "processes") {
-      throw UsageError(fmt::format("--on: unknown executor '{}'; there are serial, threads, processes", name));
+      throw UsageError(
+          fmt::format("--on: unknown executor '{}'; there are serial, threads, processes", name));
     }
     if (!seen.insert(name).second) throw UsageError(fmt::format("--on: '{}' is named twice", name));
   }
@@ -268,20 +280,26 @@ void check_executors(const std::vector<std::string>& executors) {
 std::optional<Arguments> parse(int argc, char** argv) {
   Arguments arguments;
   std::string size = fmt::format("{}x{}", arguments.picture.width, arguments.picture.height);
-  CLI::App app{"Renders a scene (OBJ with MTL) on one or more executors, checks that all give the same pixels,\n"
-               "and tells what more workers are worth.", "raytrace"};
+  CLI::App app{
+      "Renders a scene (OBJ with MTL) on one or more executors, checks that all give the same pixels,\n"
+      "and tells what more workers are worth.",
+      "raytrace"};
   app.add_option("SCENE", arguments.scene, "the scene file, e.g. still_life.obj")->required()->type_name("");
-  app.add_option("-o,--output", arguments.output, "the picture to write, a PNG")->capture_default_str()->type_name("FILE");
+  app.add_option("-o,--output", arguments.output, "the picture to write, a PNG")
+      ->capture_default_str()
+      ->type_name("FILE");
   app.add_option("--on", arguments.executors, "executors, one after the other: serial, threads, processes")
       ->delimiter(',')
       ->type_name("LIST")
       ->default_str("serial,threads,processes");
-  app.add_option("--workers", arguments.workers, "workers of an executor; also measured are 1, 2, 4, ... below it")
+  app.add_option("--workers", arguments.workers,
+                 "workers of an executor; also measured are 1, 2, 4, ... below it")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->type_name("N");
   app.add_option("--size", size, "of the picture, in pixels")->capture_default_str()->type_name("WxH");
-  app.add_option("--samples", arguments.picture.samples, "light paths per pixel; twice as many take twice the time")
+  app.add_option("--samples", arguments.picture.samples,
+                 "light paths per pixel; twice as many take twice the time")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str()
       ->type_name("S");

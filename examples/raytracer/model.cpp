@@ -43,8 +43,9 @@ std::optional<float> number(std::string_view word) {
   if (word.starts_with('+')) word.remove_prefix(1);
   float value = 0;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (error == std::errc::result_out_of_range)
-    return 0.0F;  // below what a float holds, or caught as not finite
+  if (error == std::errc::result_out_of_range) {
+    return std::strtof(std::string{word}.c_str(), nullptr);  // 0 or infinite
+  }
   if (error != std::errc{} || end != word.data() + word.size()) return std::nullopt;
   return value;
 }

@@ -37,19 +37,6 @@ struct Known {
   wire::ThrowException rethrow;
 };
 
-// Exceptions whose state is their message: thrown again by constructing them from what().
-template <class E>
-struct MessageCodec {
-  static void pack(wire::Writer& writer, const std::exception_ptr& exception) {
-    try {
-      std::rethrow_exception(exception);
-    } catch (const E& e) {
-      writer.string(e.what());
-    }
-  }
-  static void rethrow(wire::Reader& reader) { std::throw_with_nested(E(std::string(reader.string()))); }
-};
-
 // Exceptions without state.
 template <class E>
 struct PlainCodec {
@@ -165,7 +152,7 @@ class Registry {
  private:
   template <class... E>
   void add_messages() {
-    (add(typeid(E), {MessageCodec<E>::pack, MessageCodec<E>::rethrow}), ...);
+    (add(typeid(E), {wire::MessageExceptionCodec<E>::pack, wire::MessageExceptionCodec<E>::rethrow}), ...);
   }
   template <class... E>
   void add_plain() {

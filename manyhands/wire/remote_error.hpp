@@ -79,6 +79,22 @@ ErrorRecord record_of(const std::exception_ptr& exception, std::span<const void*
 
 std::exception_ptr to_exception(const ErrorRecord& record, const Place& place);
 
+// E is made again from its message: the exceptions of std::runtime_error's kind.
+template <class E>
+concept MessageException = std::is_base_of_v<std::exception, E> && std::is_constructible_v<E, std::string>;
+
+template <class E>
+struct MessageExceptionCodec {
+  static void pack(Writer& writer, const std::exception_ptr& exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const E& e) {
+      writer.string(e.what());
+    }
+  }
+  static void rethrow(Reader& reader) { std::throw_with_nested(E(std::string(reader.string()))); }
+};
+
 template <class E>
 struct ExceptionCodec {
   static void pack(Writer& writer, const std::exception_ptr& exception) {
@@ -93,16 +109,21 @@ struct ExceptionCodec {
 
 }  // namespace wire
 
-// Lets exceptions of exactly type E travel as themselves; E is packable (an aggregate, or with a
-// wire::Codec<E>). Call it in every process before the first task, best through a namespace-scope constant:
+// Lets exceptions of exactly type E travel as themselves. E is packable (an aggregate, or with a wire::Codec<E>), or
+// derives from std::exception and can be made from its message: struct ParseError : std::runtime_error {...}.
+// Call it in every process before the first task, best through a namespace-scope constant:
 //   const bool known = mh::register_exception<ParseError>();
 // Returns true. Any thread.
 template <class E>
 bool register_exception() {
-  static_assert(wire::Packable<E>,
-                "this exception cannot travel: make it an aggregate of packable members, or "
-                "specialise manyhands::wire::Codec<E>");
-  wire::add_exception(typeid(E), &wire::ExceptionCodec<E>::pack, &wire::ExceptionCodec<E>::rethrow);
+  static_assert(wire::Packable<E> || wire::MessageException<E>,
+                "this exception cannot travel: make it an aggregate of packable members, specialise "
+                "manyhands::wire::Codec<E>, or derive it from std::runtime_error with a constructor from its message");
+  if constexpr (wire::Packable<E>) {
+    wire::add_exception(typeid(E), &wire::ExceptionCodec<E>::pack, &wire::ExceptionCodec<E>::rethrow);
+  } else {
+    wire::add_exception(typeid(E), &wire::MessageExceptionCodec<E>::pack, &wire::MessageExceptionCodec<E>::rethrow);
+  }
   return true;
 }
 

@@ -15,6 +15,10 @@ struct ParseError {  // an own type, no std::exception
   std::string text;
 };
 
+struct FormatError : std::runtime_error {  // like most exceptions of most programs
+  using std::runtime_error::runtime_error;
+};
+
 struct Unpackable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -28,7 +32,7 @@ struct manyhands::wire::Codec<Unpackable> {
 namespace manyhands::wire {
 namespace {
 
-const bool known = register_exception<ParseError>() && register_exception<Unpackable>();
+const bool known = register_exception<ParseError>() && register_exception<FormatError>() && register_exception<Unpackable>();
 const Place place{.task = 3, .attempt = 1, .worker = 2, .pid = 77, .host = {}};
 
 // What arrives when `thrower` throws in a task.
@@ -85,6 +89,10 @@ TEST_CASE("a registered own type arrives as itself, though it is no std::excepti
     CHECK(e.line == 7);
     CHECK(e.text == "unexpected ]");
   }
+}
+
+TEST_CASE("a registered exception that is made from its message arrives as itself") {
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw FormatError("no header"); })), "no header", FormatError);
 }
 
 TEST_CASE("an unknown type arrives as a RemoteError that names it") {

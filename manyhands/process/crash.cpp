@@ -1,0 +1,38 @@
+#include "manyhands/process/crash.hpp"
+
+#include <signal.h>
+
+#include <array>
+
+#include "manyhands/base/stack_trace.hpp"
+
+namespace manyhands::process {
+namespace {
+
+// A signal handler gets no argument of ours; a worker has one slot for its life.
+WorkerSlot* handler_slot = nullptr;
+alignas(16) std::array<std::byte, 65536> handler_stack;
+
+void on_crash(int signal, siginfo_t*, void*) {
+  handler_slot->crash_frames.store(static_cast<std::uint32_t>(capture_stack(handler_slot->crash_stack)),
+                                   std::memory_order_release);
+  // SA_RESETHAND restored the default action: the signal, pending until we return, now kills the process.
+  ::raise(signal);
+}
+
+}  // namespace
+
+void install_crash_handler(WorkerSlot& slot) noexcept {
+  handler_slot = &slot;
+  warm_up_stack_trace();
+  stack_t stack{};
+  stack.ss_sp = handler_stack.data();
+  stack.ss_size = handler_stack.size();
+  ::sigaltstack(&stack, nullptr);
+  struct sigaction action {};
+  action.sa_sigaction = on_crash;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | static_cast<int>(SA_RESETHAND);
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) ::sigaction(signal, &action, nullptr);
+}
+
+}  // namespace manyhands::process

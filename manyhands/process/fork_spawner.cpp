@@ -1,0 +1,108 @@
+#include "manyhands/process/fork_spawner.hpp"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "manyhands/base/error.hpp"
+#include "manyhands/base/stack_trace.hpp"
+#include "manyhands/process/worker.hpp"
+#include "manyhands/process/zygote.hpp"
+
+namespace manyhands::process {
+namespace {
+
+class ForkSpawner final : public Spawner {
+ public:
+  ~ForkSpawner() override {
+    for (auto& child : children_) {
+      if (child.pid == 0) continue;
+      ::kill(child.pid, SIGKILL);
+      while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {}
+    }
+  }
+
+  void fork_one(const shm::Segment& board, int supervisor_fd, std::uint32_t worker) {
+    const pid_t self = ::getpid();
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != self) ::_exit(1);
+      run_worker(shm::Segment::attach(UniqueFd(::fcntl(board.fd(), F_DUPFD_CLOEXEC, 0))),
+                 {.worker = worker, .supervisor_fd = supervisor_fd});
+    }
+    if (pid < 0) throw_errno("fork a worker process");
+    Child child{.pid = pid, .pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)))};
+    started_.push_back({.kind = WorkerEvent::Kind::started,
+                        .worker = worker,
+                        .pid = pid,
+                        .pidfd = UniqueFd(::fcntl(child.pidfd.get(), F_DUPFD_CLOEXEC, 0))});
+    children_.push_back(std::move(child));
+  }
+
+  void spawn(std::uint32_t worker) override {
+    throw Error(fmt::format("worker {} of a pool with Start::fork cannot be replaced: it was a copy of a moment that is over", worker));
+  }
+
+  std::vector<WorkerEvent> events() override {
+    std::vector<WorkerEvent> events = std::move(started_);
+    started_.clear();
+    for (std::uint32_t worker = 0; worker < children_.size(); ++worker) {
+      Child& child = children_[worker];
+      if (child.pid == 0) continue;
+      int status = 0;
+      rusage usage{};
+      const pid_t pid = ::wait4(child.pid, &status, WNOHANG | WUNTRACED, &usage);
+      if (pid <= 0) continue;
+      const bool stopped = WIFSTOPPED(status);
+      events.push_back({.kind = stopped ? WorkerEvent::Kind::stopped : WorkerEvent::Kind::exited,
+                        .worker = worker,
+                        .pid = pid,
+                        .status = stopped ? WSTOPSIG(status) : status,
+                        .peak_memory = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024});
+      if (!stopped) child = {};
+    }
+    return events;
+  }
+
+  void add_poll_fds(std::vector<int>& fds) const override {
+    for (const auto& child : children_) {
+      if (child.pid != 0) fds.push_back(child.pidfd.get());
+    }
+  }
+  bool can_respawn() const override { return false; }
+
+ private:
+  struct Child {
+    pid_t pid = 0;  // 0: reaped
+    UniqueFd pidfd;
+  };
+  std::vector<Child> children_;  // by worker
+  std::vector<WorkerEvent> started_;
+};
+
+}  // namespace
+
+std::unique_ptr<Spawner> fork_workers(const shm::Segment& board, int supervisor_fd, std::uint32_t workers) {
+  if (const int others = foreign_threads(); others > 0) {
+    throw Error(fmt::format("a pool with Start::fork forks this process at each call, but {} other thread{} run{} in it, whose "
+                            "locks a copy would hold for ever. Use Start::zygote, or end the threads first",
+                            others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
+  }
+  std::fflush(nullptr);
+  warm_up_stack_trace();
+  auto spawner = std::make_unique<ForkSpawner>();
+  for (std::uint32_t worker = 0; worker < workers; ++worker) spawner->fork_one(board, supervisor_fd, worker);
+  return spawner;
+}
+
+}  // namespace manyhands::process

@@ -1,0 +1,466 @@
+#include "manyhands/process/worker.hpp"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <signal.h>
+#include <stdio_ext.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <typeinfo>
+#include <utility>
+
+#include "manyhands/base/stack_trace.hpp"
+#include "manyhands/process/board.hpp"
+#include "manyhands/process/crash.hpp"
+#include "manyhands/process/errors.hpp"
+#include "manyhands/task/this_task.hpp"
+#include "manyhands/wire/call.hpp"
+#include "manyhands/wire/packet.hpp"
+#include "manyhands/wire/remote_error.hpp"
+
+namespace manyhands::process {
+namespace {
+
+constexpr std::int64_t spin_ns = 50'000;  // about what it costs to wake a sleeping process
+constexpr std::uint64_t result_cache_bytes = std::uint64_t{160} << 20;
+
+class Worker {
+ public:
+  Worker(shm::Segment& segment, const WorkerBirth& birth)
+      : segment_(segment),
+        view_(segment.data()),
+        birth_(birth),
+        slot_(view_.slot(birth.worker)),
+        ring_(view_.ring(birth.worker)),
+        arena_(segment, view_.layout().worker_region(birth.worker), view_.board().region_size, result_cache_bytes) {}
+
+  void run();
+
+ private:
+  class CallReply;
+  class MapIo;
+
+  bool initialize();
+  void limit_memory() const;
+  bool step();
+  bool run_one_call();
+  bool run_one_chunk();
+  void run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation);
+  void run_chunk(const ChunkClaim& claim);
+  const wire::RangeRunner& runner_of(const ChunkClaim& claim);
+  void wait_for_work();
+  void stop_searching();
+  bool must_retire(std::uint64_t next_tasks) const noexcept;
+
+  void send(ResultHeader header, ByteView message, std::span<const ByteView> buffers);
+  void send_error(ResultHeader header, const std::exception_ptr& exception);
+  bool out_of_memory(const std::exception_ptr& exception) const;
+  std::exception_ptr memory_limit_error() const;
+  void wake_supervisor_if_wanted();
+
+  shm::Segment& segment_;
+  BoardView view_;
+  WorkerBirth birth_;
+  WorkerSlot& slot_;
+  shm::MessageRing ring_;
+  shm::Arena arena_;
+  wire::Writer writer_{out_of_band_from};
+  bool searching_ = false;  // this worker is in the board's set of searchers
+  // The map whose function was unpacked last.
+  std::uint32_t runner_job_ = no_job;
+  std::uint32_t runner_generation_ = 0;
+  std::unique_ptr<wire::RangeRunner> runner_;
+};
+
+void flush_output() noexcept {
+  if (__fpending(stdout) > 0) std::fflush(stdout);
+}
+
+void Worker::run() {
+  if (!initialize()) return;
+  slot_.phase.store(WorkerPhase::running, std::memory_order_release);
+  while (view_.board().stop.load(std::memory_order_acquire) == 0) {
+    if (must_retire(1)) {
+      stop_searching();
+      slot_.phase.store(WorkerPhase::retired, std::memory_order_release);
+      return;
+    }
+    if (!step()) wait_for_work();
+  }
+}
+
+void Worker::limit_memory() const {
+  const auto limit = view_.board().memory_limit;
+  if (limit == 0) return;
+  // RLIMIT_DATA counts private writable memory, not the board: what this process has now, and the limit on top.
+  std::ifstream status("/proc/self/status");
+  std::uint64_t now = 0;
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmData:")) now = std::stoull(line.substr(7)) * 1024;
+  }
+  const rlimit bound{now + limit, now + limit};
+  ::setrlimit(RLIMIT_DATA, &bound);
+}
+
+bool Worker::initialize() {
+  const Board& board = view_.board();
+  try {
+    limit_memory();
+    if (board.initializer_block == 0) return true;
+    const wire::PacketView packet({segment_.data() + board.initializer_block, board.initializer_size});
+    wire::Reader reader(packet.message(), packet.buffers());
+    const auto thunk = reinterpret_cast<wire::CallThunk>(const_cast<void*>(wire::address_of(board.initializer)));
+    class NoReply final : public wire::Reply {
+     public:
+      wire::Writer& writer() override { return writer_; }
+      void value(const wire::Writer&) override {}
+
+     private:
+      wire::Writer writer_;
+    } reply;
+    const ThrowTracer tracer;
+    thunk(reader, reply);
+    flush_output();
+    return true;
+  } catch (...) {
+    send_error({.kind = ResultKind::start_failed}, std::current_exception());
+    slot_.phase.store(WorkerPhase::failed_to_start, std::memory_order_release);
+    return false;
+  }
+}
+
+bool Worker::must_retire(std::uint64_t next_tasks) const noexcept {
+  const auto limit = view_.board().max_tasks_per_worker;
+  const auto run = slot_.tasks_run.load(std::memory_order_relaxed);  // our own counter
+  return limit != 0 && run != 0 && run + next_tasks > limit;
+}
+
+bool Worker::step() { return run_one_call() || run_one_chunk(); }
+
+// ---- Calls.
+
+bool Worker::run_one_call() {
+  std::uint32_t generation = 0;
+  std::uint32_t index = 0;
+  const bool claimed = view_.board().queue.claim([&](shm::Ticket ticket) {
+    const CellState queued{.generation = ticket.generation, .phase = CellPhase::queued};
+    auto expected = queued.pack();
+    index = ticket.cell;
+    generation = ticket.generation;
+    const CellState mine{.generation = ticket.generation, .phase = CellPhase::claimed, .worker = birth_.worker};
+    // acquire: the call as the parent wrote it; the claim names us in the same step
+    return view_.cell(ticket.cell).state.compare_exchange_strong(expected, mine.pack(), std::memory_order_acq_rel);
+  });
+  if (!claimed) return false;
+  stop_searching();
+  run_cell(view_.cell(index), index, generation);
+  return true;
+}
+
+class Worker::CallReply final : public wire::Reply {
+ public:
+  CallReply(Worker& worker, const ResultHeader& header) : worker_(worker), header_(header) {}
+  wire::Writer& writer() override {
+    worker_.writer_.clear();
+    return worker_.writer_;
+  }
+  void value(const wire::Writer& writer) override {
+    header_.completed_ns = now_ns();
+    flush_output();
+    worker_.send(header_, writer.bytes(), writer.buffers());
+  }
+
+ private:
+  Worker& worker_;
+  ResultHeader header_;
+};
+
+void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation) {
+  ResultHeader header{.kind = ResultKind::value,
+                      .index = index,
+                      .generation = generation,
+                      .attempt = cell.attempt,
+                      .item = 0,
+                      .started_ns = now_ns(),
+                      .completed_ns = 0,
+                      .block = 0,
+                      .block_size = 0};
+  slot_.cell.store(index + 1, std::memory_order_relaxed);
+  slot_.started_ns.store(header.started_ns, std::memory_order_release);
+  slot_.tasks_run.fetch_add(1, std::memory_order_relaxed);
+  const task::Context context{.stop = &cell.cancel,
+                              .item = nullptr,
+                              .index = static_cast<std::int64_t>(cell.number),
+                              .deadline_at_ns = cell.deadline_ns == INT64_MAX ? INT64_MAX : header.started_ns + cell.deadline_ns,
+                              .attempt = cell.attempt,
+                              .worker = static_cast<std::int32_t>(birth_.worker)};
+  const task::ContextScope scope(context);
+  const ThrowTracer tracer;
+  try {
+    const auto thunk = reinterpret_cast<wire::CallThunk>(const_cast<void*>(wire::address_of(cell.thunk)));
+    CallReply reply(*this, header);
+    if (cell.block == 0) {
+      wire::Reader reader({cell.call.data(), cell.inline_size});
+      thunk(reader, reply);
+    } else {
+      const wire::PacketView packet({segment_.data() + cell.block, cell.block_size});
+      wire::Reader reader(packet.message(), packet.buffers());
+      thunk(reader, reply);
+    }
+  } catch (...) {
+    header.kind = ResultKind::error;
+    header.completed_ns = now_ns();
+    flush_output();
+    send_error(header, std::current_exception());
+  }
+  // The outcome is published: the cell may be another call's by now. Only the slot is ours.
+  slot_.started_ns.store(0, std::memory_order_relaxed);
+  slot_.cell.store(0, std::memory_order_relaxed);
+}
+
+// ---- Maps.
+
+class Worker::MapIo final : public wire::RangeIo {
+ public:
+  MapIo(Worker& worker, const ChunkClaim& claim) : worker_(worker), claim_(claim), job_(worker.view_.job(claim.job)) {
+    const Chunk& chunk = worker.view_.chunk(claim.job, claim.chunk);
+    begin = first_ = chunk.begin;
+    end = chunk.end;
+    attempt_ = chunk.attempt;
+    input = job_.input_address != 0 ? reinterpret_cast<const std::byte*>(job_.input_address)
+                                    : worker.segment_.data() + job_.input_block;
+    output = worker.segment_.data() + job_.output_block;
+    current = &worker.slot_.item;
+    stop = &job_.stop;
+    watched = job_.deadline_ns != INT64_MAX;
+  }
+
+  void starting() override { worker_.slot_.started_ns.store(now_ns(), std::memory_order_release); }
+  wire::Reader item(std::uint64_t index) override {
+    PackedItem place;
+    std::memcpy(&place, input + index * sizeof place, sizeof place);
+    packet_.emplace(ByteView(input + place.begin, place.size));
+    return wire::Reader(packet_->message(), packet_->buffers());
+  }
+  wire::Writer& writer() override {
+    worker_.writer_.clear();
+    return worker_.writer_;
+  }
+  void result(std::uint64_t index, const wire::Writer& writer) override {
+    const auto now = now_ns();
+    worker_.send(header(ResultKind::item_value, index, now), writer.bytes(), writer.buffers());
+  }
+  ResultHeader header(ResultKind kind, std::uint64_t index, std::int64_t now) const {
+    return {.kind = kind,
+            .index = claim_.job,
+            .generation = claim_.generation,
+            .attempt = index == first_ ? attempt_ : 1,
+            .item = index,
+            .started_ns = now,
+            .completed_ns = now,
+            .block = 0,
+            .block_size = 0};
+  }
+
+ private:
+  Worker& worker_;
+  const ChunkClaim& claim_;
+  Job& job_;
+  std::uint64_t first_ = 0;     // the chunk's first item, which may have been tried before
+  std::uint32_t attempt_ = 1;   // of it
+  std::optional<wire::PacketView> packet_;
+};
+
+bool Worker::run_one_chunk() {
+  const auto jobs = view_.board().job_limit.load(std::memory_order_acquire);
+  for (std::uint32_t index = 0; index < jobs; ++index) {
+    ChunkClaim claim{};
+    if (!claim_chunk(view_, index, birth_.worker, claim)) continue;
+    stop_searching();
+    run_chunk(claim);
+    return true;
+  }
+  return false;
+}
+
+const wire::RangeRunner& Worker::runner_of(const ChunkClaim& claim) {
+  if (runner_ == nullptr || runner_job_ != claim.job || runner_generation_ != claim.generation) {
+    const Job& job = view_.job(claim.job);
+    const auto thunk = reinterpret_cast<wire::RangeThunk>(const_cast<void*>(wire::address_of(job.thunk)));
+    const wire::PacketView packet({segment_.data() + job.state_block, job.state_size});
+    wire::Reader reader(packet.message(), packet.buffers());
+    runner_.reset();
+    runner_ = thunk(reader);
+    runner_job_ = claim.job;
+    runner_generation_ = claim.generation;
+  }
+  return *runner_;
+}
+
+void Worker::run_chunk(const ChunkClaim& claim) {
+  Job& job = view_.job(claim.job);
+  Chunk& chunk = view_.chunk(claim.job, claim.chunk);
+  chunk.started_ns = now_ns();
+  chunk.completed_ns = 0;
+  chunk.worker = birth_.worker;
+  slot_.chunk.store(claim.chunk, std::memory_order_relaxed);
+  slot_.item.store(chunk.begin, std::memory_order_relaxed);
+  slot_.generation.store(claim.generation, std::memory_order_relaxed);
+  slot_.job.store(claim.job, std::memory_order_release);
+  slot_.tasks_run.fetch_add(chunk.end - chunk.begin, std::memory_order_relaxed);
+  // this_task::index() follows the item that the loop writes into the slot.
+  const task::Context context{.stop = &job.stop,
+                              .item = &slot_.item,
+                              .index = -1,
+                              .deadline_at_ns = INT64_MAX,
+                              .attempt = chunk.attempt,
+                              .worker = static_cast<std::int32_t>(birth_.worker)};
+  const task::ContextScope scope(context);
+  const ThrowTracer tracer;
+  MapIo io(*this, claim);
+  try {
+    runner_of(claim).run(io);
+  } catch (...) {
+    send_error(io.header(ResultKind::item_error, slot_.item.load(std::memory_order_relaxed), now_ns()), std::current_exception());
+    job.stop.store(1, std::memory_order_relaxed);  // a hint to the others; the parent acts on the error
+  }
+  flush_output();
+  slot_.started_ns.store(0, std::memory_order_relaxed);
+  chunk.completed_ns = now_ns();
+  job.done_items.fetch_add(std::min(slot_.item.load(std::memory_order_relaxed), chunk.end) - chunk.begin, std::memory_order_relaxed);
+  job.unfinished.fetch_sub(1, std::memory_order_seq_cst);
+  // The results of the chunk are in place (array) or in the ring; the parent takes the ring after it has seen this.
+  chunk.owner.store(chunk_owner(claim.generation, chunk_done), std::memory_order_seq_cst);
+  slot_.job.store(no_job, std::memory_order_release);
+  // Only looks from here on: if the job is another one by now, the parent has seen the end and needs no waking. Of the
+  // last two workers each has subtracted before it stored, so the later one sees 0 after both stores.
+  if (job.unfinished.load() <= 0 || job.wake_each.load(std::memory_order_relaxed) != 0) {
+    wake_supervisor_if_wanted();
+    wake_parent(view_);
+  }
+}
+
+// ---- Waiting.
+
+// After a claim: if there is more work, the next worker is woken by us and not by the busy parent.
+void Worker::stop_searching() {
+  if (!searching_) return;
+  searching_ = false;
+  view_.board().searching.remove(birth_.worker);
+  if (work_available(view_)) wake_for_work(view_);
+}
+
+// Returns when there may be work, or the pool stops; from then on this worker counts as searching.
+void Worker::wait_for_work() {
+  Board& board = view_.board();
+  const auto self = birth_.worker;
+  board.searching.add(self);
+  searching_ = true;
+  flush_output();
+  // Spinning pays while there is a core for it: the parent needs one, too.
+  if (board.searching.count(board.workers) < board.cores) {
+    const auto until = now_ns() + spin_ns;
+    do {
+      for (int i = 0; i < 64; ++i) {
+        if (work_available(view_) || board.stop.load(std::memory_order_relaxed) != 0) return;
+        shm::cpu_relax();
+      }
+    } while (now_ns() < until);
+  }
+  slot_.sleeping.store(1);
+  board.idle.add(self);
+  board.searching.remove(self);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // left the searchers before the last look: see wake_for_work
+  if (!work_available(view_) && board.stop.load() == 0) {
+    while (slot_.sleeping.load(std::memory_order_acquire) == 1) static_cast<void>(shm::futex_wait(slot_.sleeping, 1));
+  }
+  slot_.sleeping.store(0);
+  board.idle.remove(self);
+  board.searching.add(self);  // who woke us has done so already, in our name
+}
+
+// ---- Results.
+
+void Worker::send(ResultHeader header, ByteView message, std::span<const ByteView> buffers) {
+  const bool in_block = !buffers.empty() || message.size() > inline_result_limit;
+  if (in_block) {
+    header.block_size = wire::packet_size(message, buffers);
+    header.block = arena_.allocate(header.block_size);
+    slot_.block.store(header.block, std::memory_order_release);
+    wire::write_packet(segment_.data() + header.block, message, buffers);
+  }
+  const std::size_t size = sizeof header + (in_block ? 0 : message.size());
+  std::byte* space = nullptr;
+  while ((space = ring_.try_reserve(size)) == nullptr) {
+    // The parent is behind: its supervisor takes what is there, unless the pool stops.
+    slot_.ring_full.store(1);
+    wake_supervisor_if_wanted();
+    wake_parent(view_);
+    if ((space = ring_.try_reserve(size)) != nullptr) break;
+    static_cast<void>(shm::futex_wait(slot_.ring_full, 1));
+  }
+  std::memcpy(space, &header, sizeof header);
+  if (!in_block && !message.empty()) std::memcpy(space + sizeof header, message.data(), message.size());
+  ring_.publish();
+  slot_.block.store(0, std::memory_order_release);
+  wake_supervisor_if_wanted();
+  wake_parent(view_);
+}
+
+void Worker::wake_supervisor_if_wanted() {
+  Board& board = view_.board();
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // the publication comes before this look
+  if (board.results_wanted.load(std::memory_order_relaxed) == 0 && ring_.used() < ring_capacity / 2) return;
+  if (board.supervisor_armed.exchange(0) == 0) return;
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(birth_.supervisor_fd, &one, sizeof one));
+}
+
+void Worker::send_error(ResultHeader header, const std::exception_ptr& exception) {
+  const auto stack = ThrowTracer::last_throw();
+  wire::Writer writer;
+  wire::pack(writer, wire::record_of(out_of_memory(exception) ? memory_limit_error() : exception, stack));
+  send(header, writer.bytes(), {});
+}
+
+bool Worker::out_of_memory(const std::exception_ptr& exception) const {
+  if (view_.board().memory_limit == 0) return false;
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::bad_alloc& e) {
+    return typeid(e) == typeid(std::bad_alloc);  // a negative array size is no lack of memory
+  } catch (...) {
+    return false;
+  }
+}
+
+std::exception_ptr Worker::memory_limit_error() const {
+  return std::make_exception_ptr(MemoryLimitExceeded(fmt::format(
+      "the task needed more memory than the {} MiB of the pool's memory_limit", view_.board().memory_limit >> 20)));
+}
+
+}  // namespace
+
+void run_worker(shm::Segment board, const WorkerBirth& birth) {
+  ::prctl(PR_SET_NAME, fmt::format("mh-worker-{}", birth.worker).c_str());
+  ::signal(SIGINT, SIG_IGN);  // Ctrl-C is the parent's; it stops its workers
+  if (const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC); null >= 0) {
+    ::dup2(null, STDIN_FILENO);
+    ::close(null);
+  }
+  install_crash_handler(BoardView(board.data()).slot(birth.worker));
+  Worker(board, birth).run();
+  std::fflush(nullptr);
+  ::_exit(0);
+}
+
+}  // namespace manyhands::process

@@ -1,0 +1,327 @@
+#include "manyhands/process/zygote.hpp"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <list>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "manyhands/base/error.hpp"
+#include "manyhands/base/stack_trace.hpp"
+#include "manyhands/process/worker.hpp"
+
+namespace manyhands::process {
+namespace {
+
+using net::FdChannel;
+
+UniqueFd open_pidfd(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
+
+// ---- Messages, as plain bytes between processes of one program.
+
+struct OpenPool {  // door; fds: the pool's channel, board, supervisor's eventfd
+  std::uint32_t workers;
+  ZygoteSpawn how;
+};
+struct SpawnRequest {  // pool channel, to the zygote
+  std::uint32_t worker;
+};
+struct Report {  // pool channel, from the zygote; fds: pidfd if started
+  WorkerEvent::Kind kind;
+  std::uint32_t worker;
+  pid_t pid;
+  std::int32_t status;
+  std::uint64_t peak_memory;
+};
+
+template <class T>
+ByteView bytes_of(const T& message) noexcept {
+  return {reinterpret_cast<const std::byte*>(&message), sizeof message};
+}
+template <class T>
+std::optional<T> message_as(const FdChannel::Message& message) noexcept {
+  if (message.size != sizeof(T)) return std::nullopt;
+  T value;
+  std::memcpy(&value, message.bytes.data(), sizeof value);
+  return value;
+}
+
+// ---- The zygote's own life.
+
+class Zygote {
+ public:
+  Zygote(FdChannel door, FdChannel door_for_workers, UniqueFd program, const sigset_t& program_mask)
+      : door_(std::move(door)), door_for_workers_(std::move(door_for_workers)), program_(std::move(program)), program_mask_(program_mask) {
+    sigset_t child;
+    ::sigemptyset(&child);
+    ::sigaddset(&child, SIGCHLD);
+    sigset_t blocked = child;  // and the terminal's signals, which are the program's business; workers get them back
+    for (const int signal : {SIGINT, SIGQUIT, SIGTSTP}) ::sigaddset(&blocked, signal);
+    ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
+    child_signals_ = UniqueFd(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+  }
+
+  [[noreturn]] void run() {
+    for (;;) {
+      std::vector<pollfd> fds{{program_.get(), POLLIN, 0}, {child_signals_.get(), POLLIN, 0}, {door_.fd(), POLLIN, 0}};
+      for (const auto& pool : pools_) fds.push_back({pool.channel.fd(), POLLIN, 0});
+      if (::poll(fds.data(), fds.size(), -1) < 0) {
+        if (errno == EINTR) continue;
+        ::_exit(1);
+      }
+      if (fds[0].revents != 0) ::_exit(0);  // the program is gone; our death takes the workers along
+      if (fds[1].revents != 0) reap();
+      if (fds[2].revents != 0) answer_door();
+      std::size_t at = 3;
+      for (auto pool = pools_.begin(); pool != pools_.end() && at < fds.size(); ++at) {
+        const bool open = fds[at].revents == 0 || answer(*pool);
+        pool = open ? std::next(pool) : close(pool);
+      }
+    }
+  }
+
+ private:
+  struct Pool {
+    FdChannel channel;
+    UniqueFd board;
+    UniqueFd supervisor;
+    ZygoteSpawn how;
+  };
+  struct Child {
+    Pool* pool;  // null: its pool was closed
+    std::uint32_t worker;
+  };
+
+  void answer_door() {
+    FdChannel::Message message;
+    while (door_.try_receive(message) == FdChannel::Received::message) {
+      const auto request = message_as<OpenPool>(message);
+      if (!request || message.fds.size() != 3) continue;
+      Pool& pool = pools_.emplace_back(Pool{FdChannel(std::move(message.fds[0])), std::move(message.fds[1]),
+                                            std::move(message.fds[2]), request->how});
+      for (std::uint32_t worker = 0; worker < request->workers; ++worker) spawn(pool, worker);
+    }
+  }
+
+  bool answer(Pool& pool) {
+    FdChannel::Message message;
+    for (;;) {
+      const auto received = pool.channel.try_receive(message);
+      if (received == FdChannel::Received::closed) return false;
+      if (received == FdChannel::Received::nothing) return true;
+      if (const auto request = message_as<SpawnRequest>(message)) spawn(pool, request->worker);
+    }
+  }
+
+  // The pool's process is gone, or done with the pool.
+  std::list<Pool>::iterator close(std::list<Pool>::iterator pool) {
+    for (auto& [pid, child] : children_) {
+      if (child.pool != &*pool) continue;
+      ::kill(pid, SIGKILL);  // not reaped yet, so the pid is still its own
+      child.pool = nullptr;
+    }
+    return pools_.erase(pool);
+  }
+
+  void spawn(Pool& pool, std::uint32_t worker) {
+    const pid_t self = ::getpid();
+    const pid_t pid = ::fork();
+    if (pid == 0) become_worker(pool, worker, self);
+    if (pid < 0) {
+      report(pool, {.kind = WorkerEvent::Kind::failed, .worker = worker, .pid = 0, .status = errno, .peak_memory = 0});
+      return;
+    }
+    children_[pid] = {&pool, worker};
+    const UniqueFd pidfd = open_pidfd(pid);
+    const int fd = pidfd.get();
+    report(pool, {.kind = WorkerEvent::Kind::started, .worker = worker, .pid = pid, .status = 0, .peak_memory = 0},
+           std::span(&fd, pidfd ? 1U : 0U));
+  }
+
+  [[noreturn]] void become_worker(Pool& pool, std::uint32_t worker, pid_t zygote) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != zygote) ::_exit(1);  // the zygote died before the line above
+    ::sigprocmask(SIG_SETMASK, &program_mask_, nullptr);
+    UniqueFd board = std::move(pool.board);
+    UniqueFd supervisor = std::move(pool.supervisor);
+    const ZygoteSpawn how = pool.how;
+    pools_.clear();  // their channels must close when their processes die, whatever workers still run
+    door_.close();
+    program_.reset();
+    child_signals_.reset();
+    if (how == ZygoteSpawn::exec) exec_worker(board, supervisor, worker);
+    adopt_zygote_door(UniqueFd(::fcntl(door_for_workers_.fd(), F_DUPFD_CLOEXEC, 0)));
+    door_for_workers_.close();
+    run_worker(shm::Segment::attach(std::move(board)), {.worker = worker, .supervisor_fd = supervisor.release()});
+  }
+
+  [[noreturn]] void exec_worker(const UniqueFd& board, const UniqueFd& supervisor, std::uint32_t worker) const {
+    for (const int fd : {board.get(), supervisor.get(), door_for_workers_.fd()}) ::fcntl(fd, F_SETFD, 0);
+    std::string argument = fmt::format("{}{},{},{},{}", worker_argument, board.get(), supervisor.get(), door_for_workers_.fd(), worker);
+    std::string name = "manyhands-worker";
+    char* const argv[] = {name.data(), argument.data(), nullptr};
+    ::execv("/proc/self/exe", argv);
+    ::_exit(127);
+  }
+
+  void reap() {
+    signalfd_siginfo ignored;
+    while (::read(child_signals_.get(), &ignored, sizeof ignored) > 0) {}
+    for (;;) {
+      int status = 0;
+      rusage usage{};
+      const pid_t pid = ::wait4(-1, &status, WNOHANG | WUNTRACED, &usage);
+      if (pid <= 0) return;
+      const auto found = children_.find(pid);
+      if (found == children_.end()) continue;
+      const Child child = found->second;
+      if (!WIFSTOPPED(status)) children_.erase(found);
+      if (child.pool == nullptr) continue;
+      report(*child.pool, {.kind = WIFSTOPPED(status) ? WorkerEvent::Kind::stopped : WorkerEvent::Kind::exited,
+                           .worker = child.worker,
+                           .pid = pid,
+                           .status = WIFSTOPPED(status) ? WSTOPSIG(status) : status,
+                           .peak_memory = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024});
+    }
+  }
+
+  static void report(const Pool& pool, const Report& report, std::span<const int> fds = {}) {
+    static_cast<void>(pool.channel.send(bytes_of(report), fds));  // if the pool is gone, poll() will say so
+  }
+
+  FdChannel door_;
+  FdChannel door_for_workers_;
+  UniqueFd program_;  // pidfd
+  sigset_t program_mask_;
+  UniqueFd child_signals_;
+  std::list<Pool> pools_;
+  std::map<pid_t, Child> children_;
+};
+
+// ---- The program's side. One zygote per program, hence one door per process.
+
+std::atomic<int> door_fd{-1};
+std::atomic<int> own_threads{0};
+
+class ZygoteSpawner final : public Spawner {
+ public:
+  explicit ZygoteSpawner(FdChannel channel) : channel_(std::move(channel)) {}
+
+  void spawn(std::uint32_t worker) override {
+    if (!channel_.send(bytes_of(SpawnRequest{worker}))) lost_ = true;
+  }
+
+  std::vector<WorkerEvent> events() override {
+    std::vector<WorkerEvent> events;
+    FdChannel::Message message;
+    for (;;) {
+      const auto received = lost_ ? FdChannel::Received::closed : channel_.try_receive(message);
+      if (received == FdChannel::Received::nothing) return events;
+      if (received == FdChannel::Received::closed) {
+        if (!reported_) events.push_back({.kind = WorkerEvent::Kind::lost_all});
+        lost_ = true;
+        reported_ = true;
+        return events;
+      }
+      const auto report = message_as<Report>(message);
+      if (!report) continue;
+      events.push_back({.kind = report->kind,
+                        .worker = report->worker,
+                        .pid = report->pid,
+                        .status = report->status,
+                        .peak_memory = report->peak_memory,
+                        .pidfd = message.fds.empty() ? UniqueFd() : std::move(message.fds[0])});
+    }
+  }
+
+  void add_poll_fds(std::vector<int>& fds) const override {
+    if (!lost_) fds.push_back(channel_.fd());
+  }
+  bool can_respawn() const override { return !lost_; }
+
+ private:
+  FdChannel channel_;
+  bool lost_ = false;      // the zygote is gone
+  bool reported_ = false;  // and the pool knows
+};
+
+}  // namespace
+
+bool have_zygote() noexcept { return door_fd.load(std::memory_order_relaxed) >= 0; }
+
+void adopt_zygote_door(UniqueFd door) noexcept {
+  const int before = door_fd.exchange(door.release());
+  if (before >= 0) ::close(before);
+}
+
+void ensure_zygote() {
+  if (have_zygote()) return;
+  if (const int others = foreign_threads(); others > 0) {
+    throw Error(fmt::format("worker processes cannot be started now: {} other thread{} run{} in this process, and a fork would copy "
+                            "the locks that they hold. Call mh::init(argc, argv) at the start of main",
+                            others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
+  }
+  auto [zygote_end, our_end] = FdChannel::make_pair();
+  UniqueFd program = open_pidfd(::getpid());
+  if (!program) throw_errno("open a pidfd of this process");
+  sigset_t mask;
+  ::sigprocmask(SIG_SETMASK, nullptr, &mask);
+  std::fflush(nullptr);  // what is buffered now must not be written again by a copy of the buffer
+  warm_up_stack_trace();  // once for all workers
+  const pid_t pid = ::fork();
+  if (pid < 0) throw_errno("fork the zygote, from which worker processes are started");
+  if (pid == 0) {
+    const pid_t zygote = ::fork();  // a grandchild: the program's own wait() never meets it
+    if (zygote != 0) ::_exit(zygote > 0 ? 0 : 1);
+    ::prctl(PR_SET_NAME, "mh-zygote");
+    Zygote(std::move(zygote_end), std::move(our_end), std::move(program), mask).run();
+  }
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  if (status != 0) throw Error("fork the zygote, from which worker processes are started: the second fork failed");
+  adopt_zygote_door(UniqueFd(::fcntl(our_end.fd(), F_DUPFD_CLOEXEC, 0)));
+}
+
+std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervisor_fd, std::uint32_t workers, ZygoteSpawn how) {
+  ensure_zygote();
+  auto [ours, theirs] = FdChannel::make_pair();
+  const FdChannel door(UniqueFd(::fcntl(door_fd.load(), F_DUPFD_CLOEXEC, 0)));
+  const int fds[] = {theirs.fd(), board.fd(), supervisor_fd};
+  if (!door.send(bytes_of(OpenPool{workers, how}), fds)) {
+    adopt_zygote_door(UniqueFd());  // the next pool may start a new one
+    throw Error("the zygote, from which worker processes are started, is gone; someone killed it");
+  }
+  return std::make_unique<ZygoteSpawner>(std::move(ours));
+}
+
+int foreign_threads() {
+  int threads = 0;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", none)) {
+    static_cast<void>(entry);
+    ++threads;
+  }
+  return std::max(0, threads - 1 - own_threads.load());
+}
+
+OwnThread::OwnThread() noexcept { own_threads.fetch_add(1); }
+OwnThread::~OwnThread() { own_threads.fetch_sub(1); }
+
+}  // namespace manyhands::process
