@@ -182,8 +182,8 @@ CausticMap::CausticMap(const Scene& scene, std::uint32_t count) {
     if (all.size() % 8 == 0) some.push_back({photon->position, photon->normal, photon->power * 8});
     all.push_back(*photon);
   }
-  fine_ = PhotonGrid{std::move(all), largest * 0.025F};
-  coarse_ = PhotonGrid{std::move(some), largest * 0.075F};
+  fine_ = PhotonGrid{std::move(all), largest * 0.028F};
+  coarse_ = PhotonGrid{std::move(some), largest * 0.084F};
 }
 
 Vec CausticMap::sharp_irradiance(Vec position, Vec normal) const {

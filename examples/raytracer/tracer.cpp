@@ -12,14 +12,14 @@ namespace {
 
 constexpr std::uint32_t tile_size = 32;
 constexpr int longest_path = 28;  // surfaces of any kind
-constexpr int most_glass_splits = 2;
+constexpr int most_glass_splits = 4;
 constexpr std::uint32_t gloss_paths = 3;
 constexpr int most_matte_bounces = 5;    // of these, matte ones
-constexpr float brightest_indirect = 3;  // clamps, of one path's radiance: by way of a matte surface,
-constexpr float brightest_gloss = 2.5F;  // of metal,
+constexpr float brightest_indirect = 2;  // clamps, of one path's radiance: by way of a matte surface,
+constexpr float brightest_gloss = 1.5F;  // of metal,
 constexpr float brightest_glint = 8;     // and of glass; brighter, a highlight's edge would be jagged
 
-float balance(float mine, float other) { return mine * mine / (mine * mine + other * other); }
+float power_heuristic(float mine, float other) { return mine * mine / (mine * mine + other * other); }
 
 Vec clamped(Vec radiance, float limit) {
   const float brightness = max_component(radiance);
@@ -76,7 +76,7 @@ class Path {
       const float cosine = -dot(ray_.direction, hit.face_normal);
       const float density = stage_.scene.lights().density_for(last_place_, hit.triangle) * hit.distance *
                             hit.distance / std::max(cosine, 1e-6F);
-      share = balance(last_density_, density);
+      share = power_heuristic(last_density_, density);
     }
     add(hit.material->colour * share);
   }
@@ -185,7 +185,7 @@ class Path {
     ++rays_;
     if (stage_.scene.occluded(hit.position, light.position)) return;
     const float density = light.area_density * distance2 / leaving;  // per solid angle
-    add(response.value * light.radiance * (balance(density, response.density) / density));
+    add(response.value * light.radiance * (power_heuristic(density, response.density) / density));
   }
 
   Material plain_after_matte(const Material& material) const {
@@ -200,9 +200,9 @@ class Path {
     return hit.front ? hit.face_normal : -hit.face_normal;
   }
 
-  // Russian roulette, from the second matte surface on.
+  // Russian roulette, once the path has met a matte surface.
   bool survives(float lot) {
-    if (matte_bounces_ < 2) return max_component(throughput_) > 1e-4F;
+    if (matte_bounces_ < 1) return max_component(throughput_) > 1e-4F;
     const float chance = std::min(max_component(throughput_), 0.95F);
     if (lot >= chance) return false;
     throughput_ *= 1 / chance;

@@ -5,9 +5,10 @@
 // travels to worker processes, which load the scene themselves, once each.
 //
 // Light at each matte or metal point: direct light by choosing a point on a lamp, weighed against finding the
-// lamp by chance (balance of both: Veach, multiple importance sampling); light by way of glass and metal from
-// the CausticMap; everything else by going on. What is left out, to keep few samples smooth: clear coats seen
-// by way of a matte surface, and the tail of very bright indirect samples (clamped).
+// lamp by chance (multiple importance sampling with the power heuristic: Veach 1997); light by way of glass
+// and metal from the CausticMap; everything else by going on. What is left out, to keep few samples smooth:
+// clear coats seen by way of a matte surface, lamps by way of glass and metal too far for the caustic map,
+// and the excess of very bright indirect samples (clamped).
 
 #include <cstdint>
 #include <string>
@@ -33,7 +34,7 @@ struct Pixels {
 
 struct Picture {
   std::uint32_t width = 640, height = 480;
-  std::uint32_t samples = 32;  // per pixel
+  std::uint32_t samples = 16;  // per pixel
 };
 
 // Tiles of at most 32 x 32 pixels that cover the picture, row by row from the top.
@@ -44,7 +45,7 @@ struct Stage {
   Scene scene;
   CausticMap caustics;
 
-  explicit Stage(Scene s, std::uint32_t photons = 400'000) : scene{std::move(s)}, caustics{scene, photons} {}
+  explicit Stage(Scene s, std::uint32_t photons = 200'000) : scene{std::move(s)}, caustics{scene, photons} {}
 };
 
 // The stage of a scene file, loaded at the first call of this process and kept to its end. Any thread;

@@ -14,9 +14,9 @@
 #include <cstdio>
 
 #include "manyhands/base/error.hpp"
+#include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/process/worker.hpp"
-#include "manyhands/process/zygote.hpp"
 
 namespace manyhands::process {
 namespace {

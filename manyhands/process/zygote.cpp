@@ -11,12 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <list>
 #include <map>
 #include <optional>
@@ -24,6 +22,7 @@
 #include <vector>
 
 #include "manyhands/base/error.hpp"
+#include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/process/worker.hpp"
 
@@ -218,7 +217,6 @@ class Zygote {
 // ---- The program's side. One zygote per program, hence one door per process.
 
 std::atomic<int> door_fd{-1};
-std::atomic<int> own_threads{0};
 
 class ZygoteSpawner final : public Spawner {
  public:
@@ -310,18 +308,5 @@ std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervi
   }
   return std::make_unique<ZygoteSpawner>(std::move(ours));
 }
-
-int foreign_threads() {
-  int threads = 0;
-  std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", none)) {
-    static_cast<void>(entry);
-    ++threads;
-  }
-  return std::max(0, threads - 1 - own_threads.load());
-}
-
-OwnThread::OwnThread() noexcept { own_threads.fetch_add(1); }
-OwnThread::~OwnThread() { own_threads.fetch_sub(1); }
 
 }  // namespace manyhands::process

@@ -37,15 +37,4 @@ std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervi
 // The name of the hidden argument that makes a program a worker: "--manyhands-worker=BOARD,SUPERVISOR,DOOR,NUMBER".
 inline constexpr const char* worker_argument = "--manyhands-worker=";
 
-// Threads of this process other than the caller's and those that manyhands runs itself.
-int foreign_threads();
-// Counts a thread of manyhands' own while it lives, so that foreign_threads() does not.
-class OwnThread {
- public:
-  OwnThread() noexcept;
-  ~OwnThread();
-  OwnThread(const OwnThread&) = delete;
-  OwnThread& operator=(const OwnThread&) = delete;
-};
-
 }  // namespace manyhands::process

@@ -50,6 +50,9 @@ class ClaimQueue {
     }
   }
 
+  bool full() const noexcept {
+    return head_.load(std::memory_order_acquire) - tail_.load(std::memory_order_acquire) == Capacity;
+  }
   bool empty() const noexcept {
     return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_acquire);
   }

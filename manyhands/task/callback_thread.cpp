@@ -1,8 +1,5 @@
 #include "manyhands/task/callback_thread.hpp"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <utility>
 
 namespace manyhands::task {
@@ -15,20 +12,7 @@ void CallbackThread::post(std::function<void()> callback) {
     return;
   }
   queue_.push_back(std::move(callback));
-  if (!thread_.joinable()) {
-    sigset_t all;  // signals are for the program's own threads
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_ = std::thread([this] {
-      if (around_) {
-        around_([this] { run(); });
-      } else {
-        run();
-      }
-    });
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  }
+  if (!thread_.running()) thread_ = OwnThread([this] { run(); });
   lock.unlock();
   posted_.notify_one();
 }
@@ -38,12 +22,7 @@ void CallbackThread::close() {
   closed_ = true;
   lock.unlock();
   posted_.notify_one();
-  if (!thread_.joinable()) return;
-  if (thread_.get_id() == std::this_thread::get_id()) {
-    thread_.detach();
-  } else {
-    thread_.join();
-  }
+  thread_.join();
 }
 
 void CallbackThread::run() {

@@ -8,14 +8,14 @@
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <thread>
+
+#include "manyhands/base/own_thread.hpp"
 
 namespace manyhands::task {
 
 class CallbackThread {
  public:
-  // `around` is run in the new thread and gets its body to call; for executors that mark their threads.
-  explicit CallbackThread(std::function<void(const std::function<void()>&)> around = {}) : around_(std::move(around)) {}
+  CallbackThread() = default;
   ~CallbackThread() { close(); }
   CallbackThread(const CallbackThread&) = delete;
   CallbackThread& operator=(const CallbackThread&) = delete;
@@ -28,12 +28,11 @@ class CallbackThread {
  private:
   void run();
 
-  std::function<void(const std::function<void()>&)> around_;
   std::mutex mutex_;
   std::condition_variable posted_;
   std::deque<std::function<void()>> queue_;  // guarded by mutex_
   bool closed_ = false;                      // guarded by mutex_
-  std::thread thread_;                       // started by the first post(), under mutex_
+  OwnThread thread_;                         // started by the first post(), under mutex_
 };
 
 }  // namespace manyhands::task

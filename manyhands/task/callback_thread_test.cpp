@@ -43,18 +43,5 @@ TEST_CASE("a callback may post another") {
   CHECK(count == 1);
 }
 
-TEST_CASE("the thread runs inside what was given around it") {
-  std::string log;
-  {
-    CallbackThread callbacks([&](const std::function<void()>& body) {
-      log += "<";
-      body();
-      log += ">";
-    });
-    callbacks.post([&] { log += "x"; });
-  }
-  CHECK(log == "<x>");
-}
-
 }  // namespace
 }  // namespace manyhands::task

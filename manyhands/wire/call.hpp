@@ -125,7 +125,6 @@ class TypedRangeRunner final : public RangeRunner {
       if (io.watched) io.starting();
       if constexpr (std::is_void_v<R>) {
         compute(io, i);
-        io.result(i, io.writer());
       } else if constexpr (travels_plain<R>) {
         const R result = compute(io, i);
         std::memcpy(io.output + i * sizeof(R), &result, sizeof(R));

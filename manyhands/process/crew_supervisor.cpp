@@ -1,0 +1,474 @@
+// The part of Crew that looks after the workers: deaths, deadlines, replacements, the end.
+
+#include <fmt/core.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <string>
+#include <utility>
+
+#include "manyhands/base/log.hpp"
+#include "manyhands/process/crew.hpp"
+#include "manyhands/process/errors.hpp"
+#include "manyhands/wire/error.hpp"
+
+namespace manyhands::process {
+namespace {
+
+constexpr int failed_starts_allowed = 3;  // in a row, of one worker without an initializer
+
+// How often the kernel's OOM killer struck on this machine.
+std::uint64_t machine_oom_kills() {
+  std::ifstream file("/proc/vmstat");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("oom_kill ")) return std::stoull(line.substr(9));
+  }
+  return 0;
+}
+
+std::vector<wire::Function> crash_stack(const WorkerSlot& slot) {
+  std::vector<wire::Function> stack;
+  const auto frames = std::min<std::size_t>(slot.crash_frames.load(std::memory_order_acquire), slot.crash_stack.size());
+  for (std::size_t i = 0; i < frames; ++i) {
+    try {
+      stack.push_back(wire::function_at(slot.crash_stack[i]));  // workers have this program's addresses
+    } catch (const WireError&) {
+      break;
+    }
+  }
+  return stack;
+}
+
+std::string seconds_text(std::int64_t ns) { return fmt::format("{:g} s", static_cast<double>(ns) / 1e9); }
+
+}  // namespace
+
+void Crew::ensure_supervisor() {
+  if (supervisor_.running() || closed_) return;
+  oom_kills_ = machine_oom_kills();
+  supervisor_ = OwnThread([this] { supervise(); });
+}
+
+void Crew::wake_supervisor() noexcept {
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(supervisor_fd_.get(), &one, sizeof one));
+}
+
+void Crew::supervise() {
+  while (!supervisor_quits_.load()) {
+    Completions done;
+    std::vector<int> fds;
+    std::int64_t timeout_ns = INT64_MAX;
+    {
+      const MutexLock lock(mutex_);
+      view_.board().supervisor_armed.store(1);  // before the look at the rings: see Worker::wake_supervisor_if_wanted
+      pump(done);
+      take_events(done);
+      timeout_ns = enforce_deadlines();
+      spawner_->add_poll_fds(fds);
+    }
+    complete(done);
+    std::vector<pollfd> polled{{supervisor_fd_.get(), POLLIN, 0}};
+    for (const int fd : fds) polled.push_back({fd, POLLIN, 0});
+    timespec timeout{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
+    static_cast<void>(::ppoll(polled.data(), polled.size(), timeout_ns == INT64_MAX ? nullptr : &timeout, nullptr));
+    std::uint64_t ignored = 0;
+    static_cast<void>(!::read(supervisor_fd_.get(), &ignored, sizeof ignored));
+  }
+}
+
+// ---- What the spawner tells.
+
+void Crew::take_events(Completions& done) {
+  for (WorkerEvent& event : spawner_->events()) {
+    switch (event.kind) {
+      case WorkerEvent::Kind::started: on_started(event); break;
+      case WorkerEvent::Kind::exited: on_exited(event, done); break;
+      case WorkerEvent::Kind::stopped:
+        // It may have been chosen to look for work: others must not rely on it.
+        view_.board().idle.remove(event.worker);
+        view_.board().searching.remove(event.worker);
+        wake_for_work(view_);
+        log::warn(fmt::format("worker {} (pid {}) was stopped by {}; its task waits for SIGCONT", event.worker, event.pid, signal_text(event.status)));
+        break;
+      case WorkerEvent::Kind::failed:
+        states_[event.worker].gone = true;
+        if (std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) { return s.gone; })) {
+          break_pool(std::make_exception_ptr(PoolBroken(SystemError("start a worker process", event.status).what())), done);
+        }
+        break;
+      case WorkerEvent::Kind::lost_all: on_lost_all(done); break;
+    }
+  }
+}
+
+void Crew::on_started(WorkerEvent& event) {
+  WorkerState& state = states_[event.worker];
+  state.pid = event.pid;
+  state.pidfd = std::move(event.pidfd);
+  state.kill_reason = KillReason::none;
+  state.gone = false;
+}
+
+void Crew::on_exited(const WorkerEvent& event, Completions& done) {
+  const std::uint32_t worker = event.worker;
+  WorkerState& state = states_[worker];
+  pump(done);  // what it had published before its end counts
+  const WorkerPhase phase = view_.slot(worker).phase.load();
+  recover_calls(worker, event, done);
+  recover_maps(worker, event, done);
+  // A block that it was filling for a result that never came.
+  if (const auto block = view_.slot(worker).block.load(); block != 0 && block != state.last_block) {
+    shm::Arena::release(memory_->data(), block);
+  }
+  view_.board().idle.remove(worker);
+  view_.board().searching.remove(worker);
+  state.failed_starts = phase == WorkerPhase::starting ? state.failed_starts + 1 : 0;
+  if (!closed_ && !broken_ && phase == WorkerPhase::starting && (options_.has_initializer || state.failed_starts >= failed_starts_allowed)) {
+    const Death death{.pid = event.pid,
+                      .worker = static_cast<std::int32_t>(worker),
+                      .signal = WIFSIGNALED(event.status) ? WTERMSIG(event.status) : 0,
+                      .exit_code = WIFEXITED(event.status) ? WEXITSTATUS(event.status) : 0,
+                      .peak_memory = event.peak_memory,
+                      .stack = crash_stack(view_.slot(worker))};
+    try {
+      std::throw_with_nested(InitializerFailed(fmt::format("{} before it could run tasks{}; the pool runs no tasks", WorkerDied(death).what(),
+                                                           options_.has_initializer ? ", in the pool's initializer" : "")));
+    } catch (...) {
+      break_pool(std::current_exception(), done);
+    }
+  }
+  state.pid = 0;
+  state.pidfd.reset();
+  reset_slot(worker);
+  replace_worker(worker, done);
+  wake_for_work(view_);  // if it had been chosen to look for work
+}
+
+void Crew::replace_worker(std::uint32_t worker, Completions& done) {
+  states_[worker].gone = true;
+  if (closed_ || broken_) return;
+  if (spawner_->can_respawn()) {
+    states_[worker].gone = false;
+    spawner_->spawn(worker);
+    return;
+  }
+  if (std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) { return s.gone; })) {
+    break_pool(std::make_exception_ptr(PoolBroken("all worker processes of this pool are dead and cannot be replaced")), done);
+  }
+}
+
+void Crew::reset_slot(std::uint32_t worker) {
+  WorkerSlot& slot = view_.slot(worker);
+  slot.sleeping.store(0);
+  slot.phase.store(WorkerPhase::starting);
+  slot.cell.store(0);
+  slot.job.store(no_job);
+  slot.item.store(0);
+  slot.started_ns.store(0);
+  slot.block.store(0);
+  slot.ring_full.store(0);
+  slot.tasks_run.store(0);
+  slot.crash_frames.store(0);
+}
+
+void Crew::on_lost_all(Completions& done) {
+  pump(done);
+  const std::string reason = "the zygote, from which worker processes are started, was killed, and the workers with it; make a new pool";
+  for (auto& state : states_) {
+    state.gone = true;
+    state.pid = 0;
+  }
+  break_pool(std::make_exception_ptr(PoolBroken(reason)), done);
+}
+
+// ---- What a dead worker leaves behind.
+
+Outcome Crew::loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64_t task, bool in_map, std::uint32_t attempt,
+                      std::int64_t deadline_ns) {
+  const WorkerState& state = states_[worker];
+  Outcome outcome{.payload = {}, .is_error = true, .error = nullptr, .place = {.task = task, .attempt = attempt, .worker = static_cast<std::int32_t>(worker), .pid = event.pid, .host = {}}};
+  if (state.kill_reason == KillReason::deadline) {
+    outcome.error = std::make_exception_ptr(DeadlineExceeded(fmt::format(
+        "{} {} ran longer than its deadline of {}; its worker {} (pid {}) was killed and replaced", in_map ? "item" : "task", task,
+        seconds_text(deadline_ns), worker, event.pid)));
+    return outcome;
+  }
+  if (state.kill_reason == KillReason::cancelled) {
+    outcome.error = std::make_exception_ptr(Cancelled("the task was cancelled while it ran; its worker was killed and replaced"));
+    return outcome;
+  }
+  const int signal = WIFSIGNALED(event.status) ? WTERMSIG(event.status) : 0;
+  bool out_of_memory = false;
+  if (signal == SIGKILL) {
+    const auto kills = machine_oom_kills();
+    out_of_memory = kills > std::exchange(oom_kills_, kills);
+  }
+  outcome.error = std::make_exception_ptr(WorkerDied({.pid = event.pid,
+                                                      .worker = static_cast<std::int32_t>(worker),
+                                                      .task = task,
+                                                      .in_map = in_map,
+                                                      .attempt = attempt,
+                                                      .signal = signal,
+                                                      .exit_code = WIFEXITED(event.status) ? WEXITSTATUS(event.status) : 0,
+                                                      .out_of_memory = out_of_memory,
+                                                      .peak_memory = event.peak_memory,
+                                                      .stack = crash_stack(view_.slot(worker))}));
+  return outcome;
+}
+
+void Crew::recover_calls(std::uint32_t worker, const WorkerEvent& event, Completions& done) {
+  for (std::uint32_t index = 0; index < cell_count; ++index) {
+    CallState& call = calls_[index];
+    if (call.pending == nullptr) continue;
+    Cell& cell = view_.cell(index);
+    const auto state = CellState::unpack(cell.state.load(std::memory_order_acquire));
+    if (state.phase != CellPhase::claimed || state.worker != worker) continue;
+    // Claimed but not begun, if the journal does not name it: that attempt does not count.
+    const bool begun = view_.slot(worker).cell.load() == index + 1;
+    const bool ours = states_[worker].kill_reason == KillReason::none;
+    if ((!begun || (ours && call.retries_left > 0)) && spawner_->can_respawn() && !closed_ && !broken_) {
+      if (begun) {
+        --call.retries_left;
+        ++cell.attempt;
+      }
+      const CellState queued{.generation = state.generation + 1, .phase = CellPhase::queued};  // results of the old run are stale
+      cell.state.store(queued.pack(), std::memory_order_release);
+      if (view_.board().queue.try_push({.cell = index, .generation = queued.generation})) {
+        call.pending->queued({.cell = index, .generation = queued.generation});
+        continue;
+      }
+    }
+    finish_call(index, loss_of(worker, event, static_cast<std::int64_t>(cell.number), false, cell.attempt, cell.deadline_ns), done);
+  }
+}
+
+void Crew::recover_maps(std::uint32_t worker, const WorkerEvent& event, Completions& done) {
+  for (std::uint32_t index = 0; index < job_count; ++index) {
+    if (maps_[index].pending == nullptr) continue;
+    const Job& job = view_.job(index);
+    const auto generation = job.generation.load();
+    const auto owner = chunk_owner(generation, worker + 1);
+    for (std::uint32_t i = maps_[index].cursor; i < job.chunks; ++i) {
+      if (view_.chunk(index, i).owner.load(std::memory_order_acquire) == owner) {
+        recover_chunk({.job = index, .generation = generation, .chunk = i}, worker, event, done);
+        break;  // a worker owns one chunk at a time
+      }
+    }
+  }
+  pump(done);
+}
+
+void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const WorkerEvent& event, Completions& done) {
+  Job& job = view_.job(claim.job);
+  MapState& map = maps_[claim.job];
+  Chunk& chunk = view_.chunk(claim.job, claim.chunk);
+  const WorkerSlot& slot = view_.slot(worker);
+  const bool journalled = slot.job.load() == claim.job && slot.generation.load() == claim.generation && slot.chunk.load() == claim.chunk;
+  std::uint64_t item = journalled ? std::clamp(slot.item.load(), chunk.begin, chunk.end) : chunk.begin;
+  bool lost = journalled && item < chunk.end;  // this item was being computed
+  if (lost && job.output_block == 0 && map.pending->has_item(item)) {
+    ++item;  // its result had been sent
+    lost = false;
+  }
+  const std::uint32_t attempt = item == chunk.begin ? chunk.attempt : 1;
+  const bool retry = states_[worker].kill_reason == KillReason::none && static_cast<int>(attempt) <= map.retries;
+  const bool can_go_on = spawner_->can_respawn() || std::any_of(states_.begin(), states_.end(), [&](const WorkerState& s) { return !s.gone && &s != &states_[worker]; });
+  job.done_items.fetch_add(item - chunk.begin, std::memory_order_relaxed);
+  if (!map.ended && item < chunk.end && (!lost || retry) && can_go_on && !closed_ && !broken_) {
+    chunk.attempt = lost ? attempt + 1 : attempt;
+    chunk.begin = item;
+    // Whether it had been subtracted already is not known: too small a count wakes too often, never too rarely.
+    reopen_chunk(view_, claim);
+    return;
+  }
+  if (!map.ended && item < chunk.end) {
+    fail_map(claim.job, loss_of(worker, event, static_cast<std::int64_t>(item), true, attempt, job.deadline_ns), done);
+  }
+  job.unfinished.fetch_sub(1);
+  chunk.owner.store(chunk_owner(claim.generation, chunk_done), std::memory_order_release);
+}
+
+void Crew::break_pool(const std::exception_ptr& reason, Completions& done) {
+  if (broken_) return;
+  broken_ = reason;
+  usable_.store(false);
+  for (std::uint32_t index = 0; index < cell_count; ++index) {
+    if (calls_[index].pending != nullptr) finish_call(index, {.is_error = true, .error = reason}, done);
+  }
+  for (std::uint32_t index = 0; index < job_count; ++index) {
+    if (maps_[index].pending != nullptr) fail_map(index, {.is_error = true, .error = reason}, done);
+  }
+  stop_workers();
+}
+
+void Crew::stop_workers() noexcept {
+  view_.board().stop.store(1);
+  for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
+    wake_worker(view_, worker);
+    auto& full = view_.slot(worker).ring_full;
+    if (full.exchange(0) == 1) shm::futex_wake(full);
+  }
+}
+
+void Crew::seal() noexcept {
+  sealed_.store(true);
+  if (outstanding_.load() == 0) stop_workers();
+}
+
+// ---- Deadlines.
+
+// Kills workers whose task is overdue; returns how long until the next could be, in ns, INT64_MAX for never.
+std::int64_t Crew::enforce_deadlines() {
+  std::int64_t shortest = INT64_MAX;  // of what may start at any time
+  for (std::uint32_t index = 0; index < cell_count; ++index) {
+    if (calls_[index].pending != nullptr && calls_[index].has_deadline) shortest = std::min(shortest, view_.cell(index).deadline_ns);
+  }
+  for (std::uint32_t index = 0; index < job_count; ++index) {
+    if (maps_[index].pending != nullptr && maps_[index].has_deadline) shortest = std::min(shortest, view_.job(index).deadline_ns);
+  }
+  if (shortest == INT64_MAX) return INT64_MAX;
+  const std::int64_t now = now_ns();
+  std::int64_t next = shortest;
+  for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
+    const WorkerSlot& slot = view_.slot(worker);
+    const auto started = slot.started_ns.load(std::memory_order_acquire);
+    if (started == 0 || states_[worker].kill_reason != KillReason::none) continue;
+    std::int64_t deadline = INT64_MAX;
+    if (const auto cell = slot.cell.load(); cell != 0) {
+      deadline = view_.cell(cell - 1).deadline_ns;
+    } else if (const auto job = slot.job.load(); job < job_count) {
+      deadline = view_.job(job).deadline_ns;
+    }
+    if (deadline == INT64_MAX) continue;
+    if (slot.started_ns.load(std::memory_order_acquire) != started) {  // another task by now
+      next = std::min(next, deadline);
+    } else if (now - started >= deadline) {
+      kill_worker(worker, KillReason::deadline);
+    } else {
+      next = std::min(next, deadline - (now - started));
+    }
+  }
+  return std::max<std::int64_t>(next, 100'000);
+}
+
+void Crew::kill_worker(std::uint32_t worker, KillReason reason) {
+  if (worker >= options_.workers) return;
+  WorkerState& state = states_[worker];
+  if (!state.pidfd) return;
+  state.kill_reason = reason;
+  ::syscall(SYS_pidfd_send_signal, state.pidfd.get(), SIGKILL, nullptr, 0);
+}
+
+std::vector<int> Crew::pids() {
+  Completions done;
+  std::vector<int> pids;
+  {
+    const MutexLock lock(mutex_);
+    take_events(done);
+    for (const auto& state : states_) pids.push_back(state.pid);
+  }
+  complete(done);
+  return pids;
+}
+
+// ---- The end.
+
+void Crew::close() {
+  if (::getpid() != owner_pid_) return;  // a copy of the pool in a forked child
+  wait([this] { return outstanding_.load() == 0; }, {});
+  shut_down();
+}
+
+void Crew::terminate() {
+  if (::getpid() != owner_pid_) return;
+  Completions done;
+  {
+    const MutexLock lock(mutex_);
+    if (closed_) return;
+    cancel_all(done);
+  }
+  complete(done);
+  shut_down();
+}
+
+void Crew::cancel_all(Completions& done) {
+  pump(done);
+  take_events(done);
+  usable_.store(false);
+  const auto reason = std::make_exception_ptr(Cancelled("the pool was terminated"));
+  if (!broken_) broken_ = std::make_exception_ptr(PoolBroken("this pool was terminated; it takes no more tasks"));
+  for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
+    const auto& slot = view_.slot(worker);
+    const bool busy = slot.cell.load() != 0 || slot.job.load() != no_job || slot.phase.load() == WorkerPhase::starting;
+    if (busy) kill_worker(worker, KillReason::cancelled);
+  }
+  for (std::uint32_t index = 0; index < cell_count; ++index) {
+    if (calls_[index].pending != nullptr) finish_call(index, {.is_error = true, .error = reason}, done);
+  }
+  for (std::uint32_t index = 0; index < job_count; ++index) {
+    if (maps_[index].pending != nullptr) fail_map(index, {.is_error = true, .error = reason}, done);
+  }
+}
+
+void Crew::shut_down() {
+  OwnThread supervisor;
+  {
+    const MutexLock lock(mutex_);
+    if (std::exchange(closed_, true)) return;
+    usable_.store(false);
+    supervisor = std::move(supervisor_);
+  }
+  stop_workers();
+  supervisor_quits_.store(true);
+  if (supervisor.running()) {
+    wake_supervisor();
+    supervisor.join();
+  }
+  // A worker leaves when it sees `stop`; one that does not (it was stopped, or hangs in a destructor) is killed.
+  Deadline patience(std::chrono::seconds(2));
+  for (;;) {
+    Completions done;
+    std::vector<int> fds;
+    {
+      const MutexLock lock(mutex_);
+      if (spawner_ == nullptr) break;
+      take_events(done);
+      if (std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) { return s.gone; })) break;
+      spawner_->add_poll_fds(fds);
+      if (patience.passed()) {
+        for (std::uint32_t worker = 0; worker < options_.workers; ++worker) kill_worker(worker, KillReason::cancelled);
+        patience = Deadline(std::chrono::milliseconds(100));
+      }
+    }
+    complete(done);
+    std::vector<pollfd> polled;
+    for (const int fd : fds) polled.push_back({fd, POLLIN, 0});
+    static_cast<void>(::poll(polled.data(), polled.size(), 50));
+  }
+  callbacks_.close();
+  const MutexLock lock(mutex_);
+  spawner_.reset();
+}
+
+void Crew::give_up_interrupted() {
+  const auto left = outstanding_.load();
+  if (on_interrupt() == OnInterrupt::raise) {
+    throw Interrupted(fmt::format("interrupted by Ctrl-C while waiting for {} call{} or map{}", left, left == 1 ? "" : "s", left == 1 ? "" : "s"));
+  }
+  const std::string line = fmt::format("manyhands: interrupted; {} call{} or map{} had not finished, the workers are stopped\n", left, left == 1 ? "" : "s", left == 1 ? "" : "s");
+  static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+  {
+    const MutexLock lock(mutex_);
+    for (std::uint32_t worker = 0; worker < options_.workers; ++worker) kill_worker(worker, KillReason::cancelled);
+  }
+  end_by_interrupt();
+}
+
+}  // namespace manyhands::process

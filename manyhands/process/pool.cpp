@@ -1,0 +1,92 @@
+#include "manyhands/process/pool.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "manyhands/base/cores.hpp"
+#include "manyhands/process/init.hpp"
+
+namespace manyhands {
+namespace {
+
+process::CrewOptions crew_options(int workers, const PoolOptions& options) {
+  if (workers < 0 || workers > static_cast<int>(process::max_workers)) {
+    throw Error(fmt::format("a pool of {} workers was asked for; it can have 1 to {}, or 0 for one per core", workers, process::max_workers));
+  }
+  if (options.retries < 0) throw Error(fmt::format("a pool's retries cannot be negative ({})", options.retries));
+  if (options.start == Start::spawn && !process::initialized()) {
+    throw Error("a pool with Start::spawn starts this program anew for each worker, which mh::init(argc, argv) must divert: "
+                "call it first in main");
+  }
+  if (options.start == Start::fork && (options.initializer.given() || options.max_tasks_per_worker != 0)) {
+    throw Error("a pool with Start::fork has new workers at each call: initializer and max_tasks_per_worker do not apply; "
+                "prepare what they need before the call, they see a copy");
+  }
+  process::CrewOptions crew{.workers = static_cast<std::uint32_t>(workers == 0 ? cpu_count() : workers),
+                            .start = options.start,
+                            .max_tasks_per_worker = options.max_tasks_per_worker,
+                            .memory_limit = options.memory_limit,
+                            .retries = options.retries,
+                            .initializer = {},
+                            .initializer_call = {},
+                            .has_initializer = options.initializer.given()};
+  if (crew.has_initializer) {
+    crew.initializer = options.initializer.thunk();
+    crew.initializer_call = options.initializer.call();
+  }
+  return crew;
+}
+
+}  // namespace
+
+Pool::Pool(int workers, PoolOptions options)
+    : options_(crew_options(workers, options)), exceptions_(std::uncaught_exceptions()) {
+  workers_ = static_cast<int>(options_.workers);
+  if (options_.start != Start::fork) crew_ = process::Crew::start(options_);
+}
+
+Pool::~Pool() {
+  try {
+    if (std::uncaught_exceptions() > exceptions_) {
+      terminate();
+    } else {
+      close();
+    }
+  } catch (...) {
+    terminate();  // Ctrl-C while closing
+  }
+}
+
+std::shared_ptr<process::Crew> Pool::crew_for(int workers) {
+  if (crew_ != nullptr) return crew_;
+  auto options = options_;
+  options.workers = static_cast<std::uint32_t>(workers);
+  auto crew = process::Crew::start(options);
+  std::vector<std::shared_ptr<process::Crew>> done;
+  const std::lock_guard lock(forked_mutex_);
+  const auto first_done = std::partition(forked_.begin(), forked_.end(), [](const auto& c) { return !c->idle(); });
+  done.assign(std::make_move_iterator(first_done), std::make_move_iterator(forked_.end()));
+  forked_.erase(first_done, forked_.end());
+  for (const auto& c : done) c->close();
+  forked_.push_back(crew);
+  return crew;
+}
+
+void Pool::close() {
+  if (crew_ != nullptr) crew_->close();
+  const std::lock_guard lock(forked_mutex_);
+  for (const auto& crew : forked_) crew->close();
+  forked_.clear();
+}
+
+void Pool::terminate() {
+  if (crew_ != nullptr) crew_->terminate();
+  const std::lock_guard lock(forked_mutex_);
+  for (const auto& crew : forked_) crew->terminate();
+  forked_.clear();
+}
+
+std::vector<int> Pool::pids() { return crew_ != nullptr ? crew_->pids() : std::vector<int>(); }
+
+}  // namespace manyhands
