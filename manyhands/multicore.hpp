@@ -1,5 +1,5 @@
 #pragma once
-// The users' header for one machine: pools of worker processes.
+// The users' header for one machine: pools of threads and of processes.
 //
 //   namespace mh = manyhands;
 //   int main(int argc, char** argv) {
@@ -14,3 +14,4 @@
 #include "manyhands/task/progress.hpp"
 #include "manyhands/task/scaling.hpp"
 #include "manyhands/task/this_task.hpp"
+#include "manyhands/threads/thread_pool.hpp"

@@ -133,7 +133,7 @@ class Verbs {
   // map for items that are tuples (or pairs, arrays) of arguments: f(std::get<0>(item), std::get<1>(item), ...).
   template <class F, InputRange Range>
   auto starmap(F&& f, Range&& items, const MapOptions& options = {}) {
-    return map(task::Starred<std::decay_t<F>>(std::forward<F>(f)), std::forward<Range>(items), options);
+    return self().map(task::Starred<std::decay_t<F>>(std::forward<F>(f)), std::forward<Range>(items), options);
   }
   template <class F, InputRange Range>
   auto starmap_async(F&& f, Range&& items, const MapOptions& options = {}) {

@@ -1,0 +1,202 @@
+#include "manyhands/threads/arena.hpp"
+
+#include <tbb/concurrent_queue.h>
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+
+#include "manyhands/base/cores.hpp"
+
+namespace manyhands::threads {
+namespace {
+
+constexpr std::int64_t spin_ns = 20'000;  // how long a thread without jobs looks for more before it leaves
+
+void cpu_relax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// oneTBB caps the threads of the whole process at the number of cores. Pools may want more (tasks that sleep), and the
+// smallest of all caps counts: so there is one for all pools, high enough for any; each arena has its own limit.
+void lift_thread_cap() {
+  static const tbb::global_control cap(tbb::global_control::max_allowed_parallelism, 1024);
+}
+
+int this_worker() noexcept { return std::max(0, tbb::this_task_arena::current_thread_index()); }
+
+// The arena whose job this thread runs, null outside.
+thread_local const void* current_arena = nullptr;
+
+class CurrentArena {
+ public:
+  explicit CurrentArena(const void* arena) noexcept : before_(std::exchange(current_arena, arena)) {}
+  ~CurrentArena() { current_arena = before_; }
+  CurrentArena(const CurrentArena&) = delete;
+  CurrentArena& operator=(const CurrentArena&) = delete;
+
+ private:
+  const void* before_;
+};
+
+}  // namespace
+
+// The queue of jobs and the waits for them. Shared with the threads that drain it, which may still be on their way out
+// when the arena goes.
+class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
+ public:
+  explicit Jobs(int threads) : threads_(threads), spinners_allowed_(std::max(0, cpu_count() - 1)) {}
+
+  // Returns whether another thread should come and drain().
+  bool push(std::shared_ptr<Job> job) {
+    unfinished_.fetch_add(1, std::memory_order_relaxed);
+    queue_.push(std::move(job));
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // the push comes before the look at who drains
+    if (helpers_.load(std::memory_order_relaxed) > 0) notify();
+    return add_drainer();
+  }
+
+  // Runs jobs until there are none. For a thread that push() asked for.
+  void drain() {
+    const CurrentArena here(this);
+    do {
+      while (run_one() || spin_for_jobs()) {}
+      drainers_.fetch_sub(1, std::memory_order_seq_cst);
+      // A push from here on finds one drainer less and asks for one; one that came before is seen now.
+    } while (!queue_.empty() && add_drainer());
+  }
+
+  bool wait(const std::function<bool()>& done, const Deadline& deadline) {
+    const auto until = now_ns() + spin_ns;
+    const bool helps = current_arena == this;
+    for (;;) {
+      if (done()) return true;
+      if (helps && run_one()) continue;
+      if (deadline.passed()) return done();
+      if (now_ns() < until) {
+        cpu_relax();
+        continue;
+      }
+      std::unique_lock lock(mutex_);
+      waiters_.fetch_add(1);
+      if (helps) helpers_.fetch_add(1);
+      const auto ready = [&] { return done() || (helps && !queue_.empty()); };
+      if (deadline.bounded()) {
+        woken_.wait_for(lock, deadline.left(), ready);
+      } else {
+        woken_.wait(lock, ready);
+      }
+      if (helps) helpers_.fetch_sub(1);
+      waiters_.fetch_sub(1);
+    }
+  }
+
+  void notify() {
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // what is waited for was published before this look
+    if (waiters_.load(std::memory_order_relaxed) == 0) return;
+    { const std::lock_guard lock(mutex_); }  // a waiter is either before its check or asleep
+    woken_.notify_all();
+  }
+
+  bool all_run() const noexcept { return unfinished_.load() == 0; }
+
+ private:
+  bool run_one() {
+    std::shared_ptr<Job> job;
+    if (!queue_.try_pop(job)) return false;
+    job->run(this_worker());
+    job.reset();
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) notify();
+    return true;
+  }
+
+  bool add_drainer() {
+    int drainers = drainers_.load(std::memory_order_relaxed);
+    do {
+      if (drainers >= threads_) return false;
+    } while (!drainers_.compare_exchange_weak(drainers, drainers + 1, std::memory_order_seq_cst));
+    return true;
+  }
+
+  bool spin_for_jobs() {
+    bool found = false;
+    if (spinners_.fetch_add(1) < spinners_allowed_) {
+      const auto until = now_ns() + spin_ns;
+      do {
+        for (int i = 0; i < 32 && !found; ++i) {
+          found = !queue_.empty();
+          cpu_relax();
+        }
+      } while (!found && now_ns() < until);
+    }
+    spinners_.fetch_sub(1);
+    return found;
+  }
+
+  int threads_;
+  int spinners_allowed_;
+  tbb::concurrent_queue<std::shared_ptr<Job>> queue_;
+  std::atomic<int> drainers_{0};            // threads in drain() or on their way there, at most threads_
+  std::atomic<int> spinners_{0};            // drainers that found the queue empty and look again
+  std::atomic<std::size_t> unfinished_{0};  // jobs pushed and not run
+  std::mutex mutex_;
+  std::condition_variable woken_;
+  std::atomic<int> waiters_{0};  // threads in or before woken_; written under mutex_
+  std::atomic<int> helpers_{0};  // those of them that would run jobs
+};
+
+class ThreadArena::Impl {
+ public:
+  explicit Impl(int threads) : threads_(threads), jobs_(std::make_shared<Jobs>(threads)) {
+    lift_thread_cap();
+    arena_.initialize(threads, 0);
+  }
+
+  void post(std::shared_ptr<Job> job) {
+    if (jobs_->push(std::move(job))) arena_.enqueue([jobs = jobs_] { jobs->drain(); });
+  }
+
+  void for_each_chunk(std::size_t chunks, const std::function<void(std::size_t, int)>& body) {
+    arena_.execute([&] {
+      tbb::parallel_for(
+          tbb::blocked_range<std::size_t>(0, chunks, 1),
+          [&](const tbb::blocked_range<std::size_t>& range) {
+            const CurrentArena here(jobs_.get());
+            for (std::size_t chunk = range.begin(); chunk != range.end(); ++chunk) body(chunk, this_worker());
+          },
+          tbb::simple_partitioner());
+    });
+  }
+
+  Jobs& jobs() noexcept { return *jobs_; }
+  task::CallbackThread& callbacks() noexcept { return callbacks_; }
+  int size() const noexcept { return threads_; }
+
+ private:
+  int threads_;
+  tbb::task_arena arena_;
+  std::shared_ptr<Jobs> jobs_;
+  task::CallbackThread callbacks_;
+};
+
+ThreadArena::ThreadArena(int threads) : impl_(std::make_unique<Impl>(threads)) {}
+ThreadArena::~ThreadArena() = default;
+void ThreadArena::post(std::shared_ptr<Job> job) { impl_->post(std::move(job)); }
+void ThreadArena::for_each_chunk(std::size_t chunks, const std::function<void(std::size_t, int)>& body) {
+  impl_->for_each_chunk(chunks, body);
+}
+bool ThreadArena::wait(const std::function<bool()>& done, const Deadline& deadline) { return impl_->jobs().wait(done, deadline); }
+void ThreadArena::notify() { impl_->jobs().notify(); }
+void ThreadArena::drain() {
+  impl_->jobs().wait([this] { return impl_->jobs().all_run(); }, {});
+}
+task::CallbackThread& ThreadArena::callbacks() noexcept { return impl_->callbacks(); }
+int ThreadArena::size() const noexcept { return impl_->size(); }
+
+}  // namespace manyhands::threads

@@ -1,0 +1,27 @@
+#include "manyhands/threads/thread_pool.hpp"
+
+#include <fmt/core.h>
+
+#include "manyhands/base/cores.hpp"
+#include "manyhands/base/error.hpp"
+
+namespace manyhands {
+namespace {
+
+int checked(int threads) {
+  if (threads < 0 || threads > 1024) {
+    throw Error(fmt::format("a pool of {} threads was asked for; it can have 1 to 1024, or 0 for one per core", threads));
+  }
+  return threads == 0 ? cpu_count() : threads;
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) : arena_(std::make_shared<threads::ThreadArena>(checked(threads))) {}
+
+void ThreadPool::close() {
+  arena_->drain();
+  arena_->callbacks().close();
+}
+
+}  // namespace manyhands
