@@ -8,6 +8,7 @@
 //     auto squares = pool.map([](double x) { return x * x; }, xs);
 //   }
 
+#include "manyhands/base/cores.hpp"
 #include "manyhands/process/init.hpp"
 #include "manyhands/process/pool.hpp"
 #include "manyhands/task/executor.hpp"

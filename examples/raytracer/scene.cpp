@@ -31,7 +31,8 @@ Scene Scene::load(const std::string& path) { return Scene{read_model(path)}; }
 Scene::Scene(Model model) : model_{std::move(model)}, lights_{model_} { build_bvh(); }
 
 void Scene::build_bvh() {
-  device_.reset(rtcNewDevice("threads=1,set_affinity=0"));
+  // No thread count here: Embree would cap the threads of every other user of oneTBB in the program with it.
+  device_.reset(rtcNewDevice(nullptr));
   if (!device_)
     throw SceneError(fmt::format("Embree gives no device (error {})", int{rtcGetDeviceError(nullptr)}));
   bvh_.reset(rtcNewScene(device_.get()));

@@ -77,7 +77,7 @@ class Payload {
   }
 
  private:
-  std::array<std::byte, 48> small_;
+  std::array<std::byte, 48> small_{};
   std::uint64_t size_ = 0;
   std::unique_ptr<std::byte[]> large_;
   SharedBlock block_;

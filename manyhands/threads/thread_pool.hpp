@@ -12,6 +12,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -73,9 +74,10 @@ auto ThreadPool::map(F&& f, Range&& items, const MapOptions& options) {
   using T = ItemType<Range>;
   using R = wire::ResultOf<std::decay_t<F>, T>;
   if constexpr (requires { std::ranges::data(items); std::ranges::size(items); }) {
-    threads::MapRun<R, std::decay_t<F>, T> run(f, std::ranges::data(items), std::ranges::size(items), arena_->size(), options);
+    const std::decay_t<F> function(std::forward<F>(f));
+    threads::MapRun<R, std::decay_t<F>, T> run(function, std::ranges::data(items), std::ranges::size(items), arena_->size(), options);
     task::ProgressTicker ticker(options.progress);
-    const auto caller = std::this_thread::get_id();
+    const auto caller = std::this_thread::get_id();  // who waits for the map, and reports
     std::exception_ptr thrown;  // by the user's progress function
     arena_->for_each_chunk(run.chunks(), [&](std::size_t chunk, int worker) {
       run.run_chunk(chunk, worker);
