@@ -2,7 +2,10 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
+#include "manyhands/process/init.hpp"
+
 int main(int argc, char** argv) {
+  manyhands::init(argc, argv);
   doctest::Context context(argc, argv);
   return context.run();
 }

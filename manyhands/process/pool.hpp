@@ -92,7 +92,8 @@ class Pool : public Verbs<Pool> {
   template <class F, class Range>
   auto start_map(const MapOptions& options, F f, Range&& items);
   template <class T, class Range>
-  void pack_items(process::Crew& crew, const Range& items, process::MapRequest& request);
+    requires std::is_same_v<T, std::remove_cvref_t<decltype(*std::ranges::begin(std::declval<Range&>()))>>
+  void pack_items(process::Crew& crew, Range& items, process::MapRequest& request);
 
   // The workers for the next call or map.
   std::shared_ptr<process::Crew> crew_for(int workers);
@@ -125,7 +126,8 @@ AsyncResult<wire::ResultOf<F, Args...>> Pool::start_call_of(const CallOptions& o
 }
 
 template <class T, class Range>
-void Pool::pack_items(process::Crew& crew, const Range& items, process::MapRequest& request) {
+  requires std::is_same_v<T, std::remove_cvref_t<decltype(*std::ranges::begin(std::declval<Range&>()))>>
+void Pool::pack_items(process::Crew& crew, Range& items, process::MapRequest& request) {
   process::PackedItems packed;
   // Items that the range makes on the fly are gone when the next one comes: nothing of them can be borrowed.
   constexpr bool stays = std::is_lvalue_reference_v<decltype(*std::ranges::begin(items))>;
@@ -152,18 +154,23 @@ auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
   using Value = task::MapValue<R>;
 
   process::MapRequest request{.thunk = wire::range_thunk<F, T>(), .options = options};
-  constexpr bool in_one_array = wire::Plain<T> && requires { std::ranges::data(items); std::ranges::size(items); };
+  constexpr bool in_one_array = wire::Plain<T> && requires {
+    { std::ranges::data(items) } -> std::convertible_to<const T*>;
+    std::ranges::size(items);
+  };
   std::vector<T> gathered;  // items that do not lie in one array
   const T* plain = nullptr;
   if constexpr (in_one_array) {
     plain = std::ranges::data(items);
     request.items = std::ranges::size(items);
   } else {
-    constexpr bool count_first = requires { std::ranges::size(items); } && !wire::Plain<T>;
-    if constexpr (count_first) {
+    // Items that are packed one by one from where they lie; else they are gathered first.
+    constexpr bool from_range = requires { std::ranges::size(items); } && !wire::Plain<T> &&
+                                std::is_same_v<T, std::remove_cvref_t<decltype(*std::ranges::begin(items))>>;
+    if constexpr (from_range) {
       request.items = std::ranges::size(items);
     } else {
-      for (auto&& item : items) gathered.push_back(T(std::forward<decltype(item)>(item)));
+      for (auto&& item : items) gathered.emplace_back(std::forward<decltype(item)>(item));
       plain = gathered.data();
       request.items = gathered.size();
     }
@@ -174,10 +181,10 @@ auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
   auto state = std::make_shared<process::PoolMap<R>>(crew, request.items, crew->chunk_size_for(request.items, options.chunk));
   if constexpr (wire::Plain<T>) {
     request.plain_input = {reinterpret_cast<const std::byte*>(plain), request.items * sizeof(T)};
-  } else if (gathered.empty()) {
-    pack_items<T>(*crew, items, request);
-  } else {
+  } else if (!gathered.empty()) {
     pack_items<T>(*crew, gathered, request);
+  } else if constexpr (requires { pack_items<T>(*crew, items, request); }) {
+    pack_items<T>(*crew, items, request);
   }
   if constexpr (wire::Plain<R> && !std::is_void_v<R>) request.output_size = sizeof(R);
   wire::Writer function(process::out_of_band_from);

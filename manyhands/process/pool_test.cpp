@@ -1,13 +1,19 @@
+// What a Pool promises when nothing goes wrong. What happens when something does: tests/faults_test.cpp.
 #include "manyhands/process/pool.hpp"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <complex>
 #include <list>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <string>
-#include <unistd.h>
+#include <thread>
 #include <variant>
 
 #include "manyhands/task/progress.hpp"
@@ -16,26 +22,408 @@
 namespace manyhands {
 namespace {
 
+static_assert(Executor<Pool>);
+
 double square(double x) { return x * x; }
 int add(int a, int b) { return a + b; }
 
-static_assert(Executor<Pool>);
-
-TEST_CASE("map gives the results in the order of the items") {
-  Pool pool(2);
-  std::vector<double> xs(1000);
+std::vector<double> numbers(std::size_t count) {
+  std::vector<double> xs(count);
   std::iota(xs.begin(), xs.end(), 0.0);
-  const std::vector<double> ys = pool.map(square, xs);
-  REQUIRE(ys.size() == xs.size());
-  for (std::size_t i = 0; i < xs.size(); ++i) REQUIRE(ys[i] == xs[i] * xs[i]);
+  return xs;
 }
 
-TEST_CASE("apply runs in another process") {
-  Pool pool(1);
-  CHECK(pool.apply(add, 20, 22) == 42);
+// ---- map
+
+TEST_CASE("map gives the results in the order of the items, however many") {
+  Pool pool(2);
+  for (const std::size_t count : {1U, 2U, 3U, 255U, 1000U, 100'001U}) {
+    const auto xs = numbers(count);
+    const std::vector<double> ys = pool.map(square, xs);
+    REQUIRE(ys.size() == count);
+    for (std::size_t i = 0; i < count; ++i) REQUIRE(ys[i] == xs[i] * xs[i]);
+  }
+}
+
+TEST_CASE("a map over nothing is nothing, and more workers than items do no harm") {
+  Pool pool(3);
+  CHECK(pool.map(square, std::vector<double>()).empty());
+  CHECK(pool.map(square, std::vector<double>{3}) == std::vector<double>{9});
+  CHECK(pool.map([](const std::string& s) { return s; }, std::vector<std::string>()).empty());
+}
+
+TEST_CASE("items and results of every shape travel") {
+  Pool pool(2);
+  const std::vector<std::string> words{"many", "hands", "", std::string(100'000, 'x')};
+  CHECK(pool.map([](const std::string& s) { return s.size(); }, words) == std::vector<std::size_t>{4, 5, 0, 100'000});
+  CHECK(pool.map([](int n) { return std::string(static_cast<std::size_t>(n), 'a'); }, std::vector<int>{0, 3, 50'000})[2].size() == 50'000);
+  CHECK(pool.map([](int n) { return n % 2 == 0; }, std::vector<int>{1, 2, 3}) == std::vector<bool>{false, true, false});
+  const std::list<int> list{1, 2, 3};
+  CHECK(pool.map([](int x) { return -x; }, list) == std::vector<int>{-1, -2, -3});
+  const std::map<std::string, int> ages{{"ada", 36}, {"bob", 7}};
+  CHECK(pool.map([](const std::pair<const std::string, int>& p) { return p.first + std::to_string(p.second); }, ages) ==
+        std::vector<std::string>{"ada36", "bob7"});
+}
+
+struct Particle {
+  double x, y;
+  int charge;
+  bool operator==(const Particle&) const = default;
+};
+struct Event {
+  std::string name;
+  std::vector<Particle> particles;
+  std::optional<std::variant<int, std::string>> tag;
+  std::map<std::string, std::complex<double>> amplitudes;
+  bool operator==(const Event&) const = default;
+};
+
+class Temperature {  // no aggregate: travels by its own codec
+ public:
+  explicit Temperature(double kelvin) : kelvin_(kelvin) {}
+  double kelvin() const { return kelvin_; }
+
+ private:
+  double kelvin_;
+};
+
+}  // namespace
+}  // namespace manyhands
+
+template <>
+struct manyhands::wire::Codec<manyhands::Temperature> {
+  static void pack(Writer& writer, const Temperature& t) { writer.real(t.kelvin()); }
+  static Temperature unpack(Reader& reader) { return Temperature(reader.real()); }
+};
+
+namespace manyhands {
+namespace {
+
+TEST_CASE("plain structs, nested structs and types with their own codec travel both ways") {
+  Pool pool(2);
+  const std::vector<Particle> particles{{1, 2, 3}, {4, 5, 6}};
+  CHECK(pool.map([](Particle p) { return Particle{p.y, p.x, -p.charge}; }, particles) == std::vector<Particle>{{2, 1, -3}, {5, 4, -6}});
+  const Event event{"decay", particles, std::string("beta"), {{"a", {1, 2}}}};
+  CHECK(pool.apply([](Event e) { return e; }, event) == event);
+  CHECK(pool.apply([](const Temperature& t) { return Temperature(t.kelvin() + 1); }, Temperature(300)).kelvin() == 301);
+}
+
+TEST_CASE("functions: plain, closure, function object, bind") {
+  Pool pool(2);
+  const std::vector<double> xs{1, 2};
+  const double k = 10;
+  struct Polynomial {
+    std::vector<double> coefficients;
+    double operator()(double x) const { return coefficients[0] + coefficients[1] * x; }
+  };
+  CHECK(pool.map(&square, xs) == std::vector<double>{1, 4});
+  CHECK(pool.map([k](double x) { return k * x; }, xs) == std::vector<double>{10, 20});
+  CHECK(pool.map(Polynomial{{1, 2}}, xs) == std::vector<double>{3, 5});
+  CHECK(pool.map(bind([](const std::string& unit, double x) { return std::to_string(static_cast<int>(x)) + unit; }, " m"), xs) ==
+        std::vector<std::string>{"1 m", "2 m"});
+}
+
+TEST_CASE("starmap takes tuples and pairs apart") {
+  Pool pool(2);
+  CHECK(pool.starmap(add, std::vector<std::tuple<int, int>>{{1, 2}, {3, 4}}) == std::vector<int>{3, 7});
+  CHECK(pool.starmap(add, std::vector<std::pair<int, int>>{{1, 2}}) == std::vector<int>{3});
+}
+
+TEST_CASE("a function that returns nothing can be mapped and applied") {
+  Pool pool(2);
+  pool.map([](int) {}, std::vector<int>{1, 2, 3});
+  pool.apply([] {});
+  auto result = pool.map_async([](int) {}, std::vector<int>{1, 2, 3});
+  result.get();
+  CHECK(result.successful());
+}
+
+TEST_CASE("chunk says how many items a worker takes at a time") {
+  Pool pool(2);
+  auto result = pool.map_async(square, numbers(100), {.chunk = 30});
+  result.wait();
+  const auto chunks = result.metadata();
+  REQUIRE(chunks.size() == 4);
+  CHECK(chunks[1].first == 30);
+  CHECK(chunks[3].count == 10);
+  CHECK(pool.map_async(square, numbers(100), {.chunk = 1000}).get().size() == 100);
+}
+
+TEST_CASE("map_async copies its items before it returns") {
+  Pool pool(2);
+  auto xs = numbers(300'000);
+  auto result = pool.map_async(square, xs);
+  std::fill(xs.begin(), xs.end(), -1);
+  CHECK(result.get()[299'999] == 299'999.0 * 299'999.0);
+}
+
+TEST_CASE("several maps and calls run at once, from several threads") {
+  Pool pool(2);
+  std::vector<std::jthread> threads;
+  std::atomic<int> right{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&pool, &right, t] {
+      for (int round = 0; round < 20; ++round) {
+        const auto ys = pool.map([t](int x) { return x + t; }, std::vector<int>(500, round));
+        if (ys == std::vector<int>(500, round + t)) ++right;
+        if (pool.apply(add, t, round) == t + round) ++right;
+      }
+    });
+  }
+  threads.clear();
+  CHECK(right == 4 * 20 * 2);
+}
+
+TEST_CASE("more maps at once than the board has places wait for one") {
+  Pool pool(2);
+  std::vector<AsyncResult<std::vector<int>>> results;
+  for (int i = 0; i < 40; ++i) results.push_back(pool.map_async([i](int x) { return x * i; }, std::vector<int>{1, 2, 3}));
+  for (int i = 0; i < 40; ++i) CHECK(results[static_cast<std::size_t>(i)].get() == std::vector<int>{i, 2 * i, 3 * i});
+}
+
+// ---- apply
+
+TEST_CASE("apply runs in another process, and calls more than there are cells come back each") {
+  Pool pool(2);
   const int there = pool.apply([] { return static_cast<int>(::getpid()); });
   CHECK(there != ::getpid());
-  CHECK(there == pool.pids()[0]);
+  std::vector<AsyncResult<int>> results;
+  for (int i = 0; i < 20'000; ++i) results.push_back(pool.apply_async(add, i, 1));
+  for (int i = 0; i < 20'000; ++i) REQUIRE(results[static_cast<std::size_t>(i)].get() == i + 1);
+}
+
+TEST_CASE("large arguments and results take the way through blocks") {
+  Pool pool(2);
+  const auto xs = numbers(1'000'000);
+  for (int round = 0; round < 3; ++round) {
+    const auto ys = pool.apply([](std::vector<double> v) {
+      v[0] = 7;
+      return v;
+    }, xs);
+    REQUIRE(ys.size() == xs.size());
+    CHECK(ys[0] == 7);
+    CHECK(ys.back() == xs.back());
+  }
+  const std::vector<std::vector<double>> many(5, numbers(50'000));
+  const auto sums = pool.map([](const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }, many);
+  CHECK(sums == std::vector<double>(5, 49'999.0 * 25'000));
+}
+
+TEST_CASE("a task knows its index, attempt and worker") {
+  Pool pool(2);
+  CHECK(pool.map([](int) { return this_task::index(); }, std::vector<int>(5)) == std::vector<std::int64_t>{0, 1, 2, 3, 4});
+  CHECK(pool.apply([] { return this_task::attempt(); }) == 1);
+  const int worker = pool.apply([] { return static_cast<int>(this_task::worker()); });
+  CHECK(worker >= 0);
+  CHECK(worker < 2);
+}
+
+// ---- AsyncResult
+
+TEST_CASE("results report times and who ran them") {
+  Pool pool(2);
+  auto result = pool.map_async(square, numbers(1000));
+  result.wait();
+  CHECK(result.ready());
+  CHECK(result.progress().done == 1000);
+  CHECK(result.wall_time() > Duration(0));
+  CHECK(result.serial_time() > Duration(0));
+  CHECK(result.elapsed() >= result.wall_time());
+  for (const auto& chunk : result.metadata()) {
+    CHECK(chunk.started >= chunk.submitted);
+    CHECK(chunk.completed >= chunk.started);
+    CHECK(chunk.engine >= 0);
+  }
+}
+
+TEST_CASE("the items of a map can be taken as they arrive, plain and packed") {
+  Pool pool(2);
+  double expected = 0;
+  for (const double y : pool.map_async(square, numbers(2000))) {
+    REQUIRE(y == expected * expected);
+    ++expected;
+  }
+  CHECK(expected == 2000);
+  std::string all;
+  for (const std::string& s : pool.map_async([](int i) { return std::to_string(i); }, std::vector<int>{1, 2, 3})) all += s;
+  CHECK(all == "123");
+}
+
+TEST_CASE("continuations and coroutines get the value") {
+  Pool pool(2);
+  CHECK(pool.apply_async(add, 1, 2).then([](int x) { return x * 10; }).get() == 30);
+  const auto pipeline = [](Pool& p) -> AsyncResult<int> {
+    const int a = co_await p.apply_async(add, 1, 2);
+    const int b = co_await p.apply_async(add, a, 10);
+    co_return b;
+  };
+  CHECK(pipeline(pool).get() == 13);
+}
+
+TEST_CASE("a queued call can be cancelled") {
+  Pool pool(1);
+  // The one worker is busy until the cancelled calls are dealt with.
+  auto busy = pool.apply_async([] {
+    while (!this_task::stop_requested()) std::this_thread::yield();
+  });
+  auto queued = pool.apply_async(add, 1, 2);
+  CHECK(queued.cancel());
+  CHECK_THROWS_AS(queued.get(), Cancelled);
+  CHECK_FALSE(busy.cancel());  // asked to end, and it does
+  busy.get();
+  CHECK_FALSE(busy.cancel());
+}
+
+TEST_CASE("a map can be cancelled while it runs") {
+  Pool pool(2);
+  auto result = pool.map_async([](int) {
+    while (!this_task::stop_requested()) std::this_thread::yield();
+  }, std::vector<int>(100));
+  CHECK_FALSE(result.wait(std::chrono::milliseconds(1)));
+  CHECK(result.cancel());
+  CHECK_THROWS_AS(result.get(), Cancelled);
+  CHECK(pool.apply(add, 1, 1) == 2);
+}
+
+// ---- streams
+
+struct Counting {  // an endless input that counts what is read from it
+  struct Iterator {
+    using value_type = int;
+    using difference_type = std::ptrdiff_t;
+    std::atomic<int>* read;
+    int operator*() const { return read->load(); }
+    Iterator& operator++() {
+      ++*read;
+      return *this;
+    }
+    void operator++(int) { ++*read; }
+    bool operator==(std::default_sentinel_t) const { return false; }
+  };
+  std::atomic<int>* read;
+  Iterator begin() const { return {read}; }
+  std::default_sentinel_t end() const { return {}; }
+};
+
+TEST_CASE("imap over an endless input gives results in order and reads little ahead") {
+  Pool pool(2);
+  std::atomic<int> read{0};
+  int expected = 0;
+  for (const int y : pool.imap([](int x) { return x + 1; }, Counting{&read})) {
+    REQUIRE(y == ++expected);
+    REQUIRE(read - expected < 20);
+    if (expected == 5000) break;
+  }
+}
+
+TEST_CASE("imap_unordered gives every result once, in chunks too") {
+  Pool pool(2);
+  for (const std::size_t chunk : {1U, 7U}) {
+    std::multiset<int> got;
+    std::vector<int> xs(1000);
+    std::iota(xs.begin(), xs.end(), 0);
+    for (const int y : pool.imap_unordered([](int x) { return x; }, xs, {.chunk = chunk})) got.insert(y);
+    REQUIRE(got.size() == 1000);
+    CHECK(*got.begin() == 0);
+    CHECK(std::set<int>(got.begin(), got.end()).size() == 1000);
+  }
+}
+
+TEST_CASE("a stream goes on behind an item that failed") {
+  Pool pool(2);
+  auto stream = pool.imap([](int x) { return 10 / x; }, std::vector<int>{1, 2, 5});
+  CHECK(stream.next() == 10);
+  CHECK(stream.next() == 5);
+  CHECK(stream.next() == 2);
+  CHECK(stream.next() == std::nullopt);
+  auto failing = pool.imap([](int x) {
+    if (x == 2) throw std::domain_error("two");
+    return x;
+  }, std::vector<int>{1, 2, 3});
+  CHECK(failing.next() == 1);
+  CHECK_THROWS_AS(static_cast<void>(failing.next()), std::domain_error);
+  CHECK(failing.next() == 3);
+}
+
+// ---- options and start methods
+
+TEST_CASE("progress is reported and ends at the total") {
+  Pool pool(2);
+  std::vector<Progress> reports;
+  pool.map(square, numbers(1000), {.progress = [&](const Progress& p) { reports.push_back(p); }});
+  REQUIRE_FALSE(reports.empty());
+  CHECK(reports.back().done == 1000);
+  CHECK(reports.back().total == 1000);
+}
+
+int loaded = 0;
+void load(int value) { loaded = value; }
+
+TEST_CASE("the initializer runs in each worker before its tasks") {
+  Pool pool(2, {.initializer = bind(load, 7)});
+  CHECK(pool.map([](int) { return loaded; }, std::vector<int>(50), {.chunk = 1}) == std::vector<int>(50, 7));
+  CHECK(loaded == 0);
+}
+
+TEST_CASE("a worker is replaced after max_tasks_per_worker tasks, not one later") {
+  Pool pool(1, {.max_tasks_per_worker = 3});
+  std::map<int, int> runs;
+  for (const int pid : pool.map([](int) { return static_cast<int>(::getpid()); }, std::vector<int>(10))) ++runs[pid];
+  for (int i = 0; i < 5; ++i) ++runs[pool.apply([] { return static_cast<int>(::getpid()); })];
+  for (const auto& [pid, count] : runs) CHECK(count <= 3);
+  CHECK(runs.size() == 5);
+}
+
+TEST_CASE("Start::fork sees the caller's memory, captures by reference included") {
+  Pool pool(2, {.start = Start::fork});
+  std::vector<double> table{1, 2, 3};
+  CHECK(pool.map([&table](int i) { return table[static_cast<std::size_t>(i)]; }, std::vector<int>{2, 0}) == std::vector<double>{3, 1});
+  table[0] = 100;
+  CHECK(pool.map([&table](int i) { return table[static_cast<std::size_t>(i)]; }, std::vector<int>{2, 0}) == std::vector<double>{3, 100});
+  const auto owning = [text = std::string("owned")](int i) { return text + std::to_string(i); };
+  CHECK(pool.map(snapshot(owning), std::vector<int>{1}) == std::vector<std::string>{"owned1"});
+  CHECK(pool.apply([&table] { return table.size(); }) == 3);
+}
+
+TEST_CASE("Start::spawn starts the program anew and runs the same functions") {
+  Pool pool(2, {.initializer = bind(load, 9), .start = Start::spawn});
+  CHECK(pool.map(square, numbers(1000))[999] == 999.0 * 999.0);
+  CHECK(pool.apply([] { return loaded; }) == 9);
+}
+
+TEST_CASE("a pool inside a task works, however deep the waits") {
+  Pool pool(2);
+  const auto nested = [](int n) {
+    Pool inner(2);
+    const auto parts = inner.map([](int x) { return x * x; }, std::vector<int>{n, n + 1});
+    return parts[0] + parts[1];
+  };
+  CHECK(pool.map(nested, std::vector<int>{1, 2, 3, 4}) == std::vector<int>{5, 13, 25, 41});
+}
+
+TEST_CASE("an AsyncResult outlives its pool") {
+  AsyncResult<std::vector<double>> result;
+  {
+    Pool pool(2);
+    result = pool.map_async(square, numbers(300'000));
+  }
+  CHECK(result.ready());
+  CHECK(result.get()[3] == 9);
+}
+
+TEST_CASE("options that cannot be are refused with a sentence") {
+  CHECK_THROWS_WITH_AS(Pool(-1), doctest::Contains("a pool of -1 workers"), Error);
+  CHECK_THROWS_WITH_AS(Pool(5000), doctest::Contains("1 to 1024"), Error);
+  CHECK_THROWS_AS(Pool(1, {.retries = -1}), Error);
+  CHECK_THROWS_WITH_AS(Pool(1, {.max_tasks_per_worker = 1, .start = Start::fork}), doctest::Contains("Start::fork"), Error);
+}
+
+TEST_CASE("a closed pool takes no more tasks") {
+  Pool pool(1);
+  auto result = pool.apply_async(add, 1, 2);
+  pool.close();
+  CHECK(result.get() == 3);
+  CHECK_THROWS_WITH_AS(pool.apply(add, 1, 2), doctest::Contains("closed"), PoolBroken);
 }
 
 }  // namespace

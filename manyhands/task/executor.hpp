@@ -74,8 +74,17 @@ concept InputRange = requires(Range& range) {
   std::ranges::begin(range);
   std::ranges::end(range);
 };
+// The items of a range as values that functions take: the keys of a std::map without const, borrowed text as strings.
+template <class T>
+struct ItemValue {
+  using Type = wire::Travelling<T>;
+};
+template <class K, class V>
+struct ItemValue<std::pair<const K, V>> {
+  using Type = std::pair<K, V>;
+};
 template <class Range>
-using ItemType = std::iter_value_t<decltype(std::ranges::begin(std::declval<Range&>()))>;
+using ItemType = typename ItemValue<std::iter_value_t<decltype(std::ranges::begin(std::declval<Range&>()))>>::Type;
 
 template <class Executor>
 class Verbs {

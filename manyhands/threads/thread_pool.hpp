@@ -59,7 +59,7 @@ class ThreadPool : public Verbs<ThreadPool> {
     using T = ItemType<Range>;
     using R = wire::ResultOf<F, T>;
     std::vector<T> copy;
-    for (auto&& item : items) copy.push_back(T(std::forward<decltype(item)>(item)));
+    for (auto&& item : items) copy.emplace_back(std::forward<decltype(item)>(item));
     auto state = std::make_shared<threads::ThreadMap<R, F, T>>(arena_, options, std::move(f), std::move(copy));
     arena_->post(state);
     return AsyncResult<task::MapValue<R>>(std::move(state));
@@ -73,7 +73,7 @@ template <class F, InputRange Range>
 auto ThreadPool::map(F&& f, Range&& items, const MapOptions& options) {
   using T = ItemType<Range>;
   using R = wire::ResultOf<std::decay_t<F>, T>;
-  if constexpr (requires { std::ranges::data(items); std::ranges::size(items); }) {
+  if constexpr (requires { { std::ranges::data(items) } -> std::convertible_to<const T*>; std::ranges::size(items); }) {
     const std::decay_t<F> function(std::forward<F>(f));
     threads::MapRun<R, std::decay_t<F>, T> run(function, std::ranges::data(items), std::ranges::size(items), arena_->size(), options);
     task::ProgressTicker ticker(options.progress);
