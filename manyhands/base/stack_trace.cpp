@@ -5,6 +5,7 @@
 #include <execinfo.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
@@ -36,8 +37,14 @@ thread_local constinit ThrowState throw_state;
 
 }  // namespace
 
-std::size_t capture_stack(std::span<void*> frames) noexcept {
-  return static_cast<std::size_t>(std::max(0, ::backtrace(frames.data(), static_cast<int>(frames.size()))));
+// Not inlined, so that it is one frame to skip.
+[[gnu::noinline]] std::size_t capture_stack(std::span<void*> frames, std::size_t skip) noexcept {
+  std::array<void*, max_frames + 8> all;
+  const auto count = static_cast<std::size_t>(std::max(0, ::backtrace(all.data(), static_cast<int>(all.size()))));
+  const std::size_t first = std::min(count, skip + 1);
+  const std::size_t kept = std::min(count - first, frames.size());
+  std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(first), kept, frames.begin());
+  return kept;
 }
 
 void warm_up_stack_trace() noexcept {
@@ -90,7 +97,7 @@ void __cxa_throw(void* object, void* type, void (*destructor)(void*)) {
   using Throw = void (*)(void*, void*, void (*)(void*));
   static const auto next = reinterpret_cast<Throw>(::dlsym(RTLD_NEXT, "__cxa_throw"));
   auto& state = manyhands::throw_state;
-  if (state.tracers > 0) state.count = manyhands::capture_stack(state.frames);
+  if (state.tracers > 0) state.count = manyhands::capture_stack(state.frames, 1);
   next(object, type, destructor);
   __builtin_unreachable();
 }

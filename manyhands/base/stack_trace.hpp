@@ -13,8 +13,9 @@ namespace manyhands {
 
 inline constexpr std::size_t max_frames = 48;
 
-// Writes the return addresses of the calling thread, innermost first, into `frames`; returns how many.
-std::size_t capture_stack(std::span<void*> frames) noexcept;
+// Writes the return addresses of the calling thread into `frames`, innermost first, without those of the `skip`
+// innermost functions (1: the caller of capture_stack); returns how many.
+std::size_t capture_stack(std::span<void*> frames, std::size_t skip = 0) noexcept;
 
 // Makes later calls of capture_stack() async-signal-safe (the first one loads libgcc's unwinder).
 void warm_up_stack_trace() noexcept;
@@ -27,7 +28,7 @@ class ThrowTracer {
   ThrowTracer(const ThrowTracer&) = delete;
   ThrowTracer& operator=(const ThrowTracer&) = delete;
 
-  // The stack of the last throw on this thread, innermost first; empty if nothing was thrown, or if the program's
+  // The stack of the last throw on this thread, innermost first, from the function that threw; empty if nothing was thrown, or if the program's
   // libstdc++ is linked statically or runs under a sanitizer (both own the hook).
   static std::vector<const void*> last_throw();
 };

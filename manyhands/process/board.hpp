@@ -171,6 +171,9 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::uint64_t> block;      // a block of its region that it is filling, 0 if none
   shm::FutexWord ring_full;              // 1 while it waits for the parent to take results
   std::atomic<std::uint64_t> tasks_run;  // by this incarnation
+  // Written at its start: where run_worker() lies in the worker, and how many frames are around a task's.
+  std::atomic<std::uint64_t> anchor;
+  std::atomic<std::uint32_t> outer_frames;
   // Written by the crash handler.
   std::atomic<std::uint32_t> crash_frames;  // how many of `crash_stack` are valid
   std::array<void*, 32> crash_stack;

@@ -14,8 +14,11 @@ WorkerSlot* handler_slot = nullptr;
 alignas(16) std::array<std::byte, 65536> handler_stack;
 
 void on_crash(int signal, siginfo_t*, void*) {
-  handler_slot->crash_frames.store(static_cast<std::uint32_t>(capture_stack(handler_slot->crash_stack)),
-                                   std::memory_order_release);
+  auto& stack = handler_slot->crash_stack;
+  const auto frames = capture_stack(stack, 2);  // without this function and the kernel's trampoline
+  // Where it crashed is an exact address, the others are return addresses, which lie behind their calls.
+  if (frames > 0) stack[0] = static_cast<std::byte*>(stack[0]) + 1;
+  handler_slot->crash_frames.store(static_cast<std::uint32_t>(frames), std::memory_order_release);
   // SA_RESETHAND restored the default action: the signal, pending until we return, now kills the process.
   ::raise(signal);
 }

@@ -74,9 +74,6 @@ Crew::Crew(const CrewOptions& options)
       maps_(job_count),
       states_(options.workers) {
   if (!supervisor_fd_) throw_errno("create the eventfd of a pool");
-  static const bool known = register_exception<MemoryLimitExceeded>() && register_exception<PoolBroken>() &&
-                            register_exception<InitializerFailed>();
-  static_cast<void>(known);
   create_board();
 }
 

@@ -16,6 +16,7 @@
 #include "manyhands/base/log.hpp"
 #include "manyhands/process/crew.hpp"
 #include "manyhands/process/errors.hpp"
+#include "manyhands/process/worker.hpp"
 #include "manyhands/wire/error.hpp"
 
 namespace manyhands::process {
@@ -32,14 +33,22 @@ std::uint64_t machine_oom_kills() {
   return 0;
 }
 
+// The stack that a dead worker's crash handler left, as places in this program. A worker that was started by exec has
+// its modules elsewhere: there only the main program's frames are known, by the distance of a function that both have.
 std::vector<wire::Function> crash_stack(const WorkerSlot& slot) {
   std::vector<wire::Function> stack;
-  const auto frames = std::min<std::size_t>(slot.crash_frames.load(std::memory_order_acquire), slot.crash_stack.size());
+  auto frames = std::min<std::size_t>(slot.crash_frames.load(std::memory_order_acquire), slot.crash_stack.size());
+  if (frames < slot.crash_stack.size()) frames -= std::min<std::size_t>(frames, slot.outer_frames.load());
+  const auto here = reinterpret_cast<std::uint64_t>(&run_worker);
+  const auto distance = here - slot.anchor.load();
+  const wire::Function anchor = wire::function_at(reinterpret_cast<const void*>(here));
   for (std::size_t i = 0; i < frames; ++i) {
     try {
-      stack.push_back(wire::function_at(slot.crash_stack[i]));  // workers have this program's addresses
+      const auto address = reinterpret_cast<std::uint64_t>(slot.crash_stack[i]) + distance;
+      const wire::Function frame = wire::function_at(reinterpret_cast<const void*>(address));
+      if (distance == 0 || frame.module == anchor.module) stack.push_back(frame);
     } catch (const WireError&) {
-      break;
+      // an address in no module of this process: nothing to name
     }
   }
   return stack;
@@ -95,7 +104,7 @@ void Crew::take_events(Completions& done) {
         view_.board().idle.remove(event.worker);
         view_.board().searching.remove(event.worker);
         wake_for_work(view_);
-        log::warn(fmt::format("worker {} (pid {}) was stopped by {}; its task waits for SIGCONT", event.worker, event.pid, signal_text(event.status)));
+        log::warn(fmt::format("worker {} (pid {}) was stopped by {}; it goes on with SIGCONT", event.worker, event.pid, signal_text(event.status)));
         break;
       case WorkerEvent::Kind::failed:
         states_[event.worker].gone = true;
@@ -112,8 +121,8 @@ void Crew::on_started(WorkerEvent& event) {
   WorkerState& state = states_[event.worker];
   state.pid = event.pid;
   state.pidfd = std::move(event.pidfd);
-  state.kill_reason = KillReason::none;
   state.gone = false;
+  if (state.kill_reason != KillReason::none) kill_worker(event.worker, state.kill_reason);
 }
 
 void Crew::on_exited(const WorkerEvent& event, Completions& done) {
@@ -146,6 +155,7 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   }
   state.pid = 0;
   state.pidfd.reset();
+  state.kill_reason = KillReason::none;
   reset_slot(worker);
   replace_worker(worker, done);
   wake_for_work(view_);  // if it had been chosen to look for work
@@ -361,9 +371,9 @@ std::int64_t Crew::enforce_deadlines() {
 void Crew::kill_worker(std::uint32_t worker, KillReason reason) {
   if (worker >= options_.workers) return;
   WorkerState& state = states_[worker];
-  if (!state.pidfd) return;
   state.kill_reason = reason;
-  ::syscall(SYS_pidfd_send_signal, state.pidfd.get(), SIGKILL, nullptr, 0);
+  // A worker may run a task before the news of its start has come: on_started() makes up for it.
+  if (state.pidfd) ::syscall(SYS_pidfd_send_signal, state.pidfd.get(), SIGKILL, nullptr, 0);
 }
 
 std::vector<int> Crew::pids() {
@@ -391,7 +401,7 @@ void Crew::terminate() {
   Completions done;
   {
     const MutexLock lock(mutex_);
-    if (closed_) return;
+    if (closed_ || spawner_ == nullptr) return;  // over, or never begun
     cancel_all(done);
   }
   complete(done);

@@ -4,10 +4,16 @@
 #include <string.h>
 
 #include "manyhands/base/stack_trace.hpp"
+#include "manyhands/task/state.hpp"
 #include "manyhands/wire/error.hpp"
+#include "manyhands/wire/remote_error.hpp"
 
 namespace manyhands {
 namespace {
+
+// Errors of pools inside tasks, and of the workers themselves, arrive as what they are.
+[[maybe_unused]] const bool known = register_exception<MemoryLimitExceeded>() && register_exception<InitializerFailed>() &&
+                                    register_exception<PoolBroken>() && register_exception<DeadlineExceeded>();
 
 std::string frame_text(const wire::Function& frame) {
   try {

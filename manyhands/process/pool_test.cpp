@@ -260,20 +260,6 @@ TEST_CASE("continuations and coroutines get the value") {
   CHECK(pipeline(pool).get() == 13);
 }
 
-TEST_CASE("a queued call can be cancelled") {
-  Pool pool(1);
-  // The one worker is busy until the cancelled calls are dealt with.
-  auto busy = pool.apply_async([] {
-    while (!this_task::stop_requested()) std::this_thread::yield();
-  });
-  auto queued = pool.apply_async(add, 1, 2);
-  CHECK(queued.cancel());
-  CHECK_THROWS_AS(queued.get(), Cancelled);
-  CHECK_FALSE(busy.cancel());  // asked to end, and it does
-  busy.get();
-  CHECK_FALSE(busy.cancel());
-}
-
 TEST_CASE("a map can be cancelled while it runs") {
   Pool pool(2);
   auto result = pool.map_async([](int) {

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -426,7 +427,8 @@ void Worker::wake_supervisor_if_wanted() {
 }
 
 void Worker::send_error(ResultHeader header, const std::exception_ptr& exception) {
-  const auto stack = ThrowTracer::last_throw();
+  auto stack = ThrowTracer::last_throw();
+  if (stack.size() < max_frames) stack.resize(stack.size() - std::min<std::size_t>(stack.size(), slot_.outer_frames.load()));
   wire::Writer writer;
   wire::pack(writer, wire::record_of(out_of_memory(exception) ? memory_limit_error() : exception, stack));
   send(header, writer.bytes(), {});
@@ -457,7 +459,11 @@ void run_worker(shm::Segment board, const WorkerBirth& birth) {
     ::dup2(null, STDIN_FILENO);
     ::close(null);
   }
-  install_crash_handler(BoardView(board.data()).slot(birth.worker));
+  WorkerSlot& slot = BoardView(board.data()).slot(birth.worker);
+  install_crash_handler(slot);
+  slot.anchor.store(reinterpret_cast<std::uint64_t>(&run_worker));
+  std::array<void*, max_frames> around;
+  slot.outer_frames.store(static_cast<std::uint32_t>(capture_stack(around)));
   Worker(board, birth).run();
   std::fflush(nullptr);
   ::_exit(0);

@@ -1,0 +1,117 @@
+// Faults of whole programs: the parent killed, Ctrl-C, the zygote killed. Nothing may hang, nothing may stay.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+
+#include "manyhands/multicore.hpp"
+#include "tests/support.hpp"
+
+namespace mh = manyhands;
+using mh::test::eventually;
+using mh::test::FlagFile;
+using mh::test::Program;
+
+namespace {
+
+std::string victim() { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "victim"; }
+
+TEST_CASE("when the parent is killed, its workers, their pools and its zygote are gone, and no file stays") {
+  const auto shm_before = mh::test::files_in("/dev/shm");
+  for (const std::string mode : {"zygote", "fork", "spawn", "nested"}) {
+    CAPTURE(mode);
+    const FlagFile at_work;
+    Program program(victim(), {mode, at_work.flag().path});
+    REQUIRE(at_work->wait(2));
+    CHECK(program.alive().size() >= 3);
+    program.signal(SIGKILL);
+    program.wait();
+    CHECK(eventually([&] { return program.alive().empty(); }));
+  }
+  CHECK(mh::test::files_in("/dev/shm") == shm_before);
+}
+
+TEST_CASE("a parent that is killed at any moment leaves no process") {
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937 random(seed);
+  for (int round = 0; round < 25; ++round) {
+    const FlagFile at_work;
+    Program program(victim(), {"churn", at_work.flag().path});
+    if (round % 3 != 0) REQUIRE(at_work->wait());  // every third dies while it starts
+    for (auto i = random() % 20'000; i > 0; --i) std::this_thread::yield();
+    program.signal(SIGKILL);
+    program.wait();
+    REQUIRE(eventually([&] { return program.alive().empty(); }));
+  }
+}
+
+TEST_CASE("Ctrl-C during a map: one line, the program ends by SIGINT, nothing stays") {
+  const FlagFile at_work;
+  Program program(victim(), {"zygote", at_work.flag().path});
+  REQUIRE(at_work->wait(2));
+  for (const pid_t pid : program.alive()) ::kill(pid, SIGINT);  // the terminal sends it to all of the group
+  const int status = program.wait();
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGINT);
+  CHECK(eventually([&] { return program.alive().empty(); }));
+  const std::string errors = program.errors();
+  CHECK(std::count(errors.begin(), errors.end(), '\n') == 1);
+  CHECK(errors.find("manyhands: interrupted") == 0);
+}
+
+TEST_CASE("Ctrl-C is an exception in programs that asked for it") {
+  const FlagFile at_work;
+  Program program(victim(), {"raise", at_work.flag().path});
+  REQUIRE(at_work->wait(2));
+  program.signal(SIGINT);
+  const int status = program.wait();
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 3);
+  CHECK(program.errors().find("caught: interrupted by Ctrl-C") == 0);
+  CHECK(eventually([&] { return program.alive().empty(); }));
+}
+
+TEST_CASE("when the zygote is killed, waiting calls get an error that says so") {
+  const FlagFile at_work;
+  Program program(victim(), {"zygote", at_work.flag().path});
+  REQUIRE(at_work->wait(2));
+  for (const pid_t pid : program.alive()) {
+    std::ifstream comm("/proc/" + std::to_string(pid) + "/comm");
+    std::string name;
+    std::getline(comm, name);
+    if (name == "mh-zygote") ::kill(pid, SIGKILL);
+  }
+  const int status = program.wait();
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 1);
+  CHECK(program.errors().find("the zygote, from which worker processes are started, was killed") != std::string::npos);
+  CHECK(eventually([&] { return program.alive().empty(); }));
+}
+
+TEST_CASE("a pool in a program that has threads and did not call mh::init is refused with the remedy") {
+  const FlagFile unused;
+  Program program(victim(), {"threads-without-init", unused.flag().path});
+  CHECK(WEXITSTATUS(program.wait()) == 1);
+  CHECK(program.errors().find("Call mh::init(argc, argv) at the start of main") != std::string::npos);
+}
+
+TEST_CASE("what tasks print through stdio arrives, once") {
+  const FlagFile output;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int fd = ::open(output.flag().path.c_str(), O_WRONLY | O_TRUNC);
+    ::dup2(fd, STDOUT_FILENO);
+    ::execl(victim().c_str(), "victim", "print", "unused", nullptr);
+    ::_exit(127);
+  }
+  ::waitpid(child, nullptr, 0);
+  std::ifstream file(output.flag().path);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  std::sort(lines.begin(), lines.end());
+  CHECK(lines == std::vector<std::string>{"item 1", "item 2", "item 3"});
+}
+
+}  // namespace
