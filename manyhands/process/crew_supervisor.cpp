@@ -100,9 +100,11 @@ void Crew::take_events(Completions& done) {
       case WorkerEvent::Kind::started: on_started(event); break;
       case WorkerEvent::Kind::exited: on_exited(event, done); break;
       case WorkerEvent::Kind::stopped:
-        // It may have been chosen to look for work: others must not rely on it.
+        // It may have been chosen to look for work: others must not rely on it. Taken from its sleep, it looks for
+        // work itself when it goes on; asleep and not in the set, nobody would wake it any more.
         view_.board().idle.remove(event.worker);
         view_.board().searching.remove(event.worker);
+        wake_worker(view_, event.worker);
         wake_for_work(view_);
         log::warn(fmt::format("worker {} (pid {}) was stopped by {}; it goes on with SIGCONT", event.worker, event.pid, signal_text(event.status)));
         break;
