@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import signal
+import statistics
 import sys
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help=f"how often each side runs (default: {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS",
+                        help="before each side wait until others leave the cores alone, at most so long")
     parser.add_argument("--check", action="store_true", help="exit status 1 if a target is missed")
     parser.add_argument("--build-dir", type=Path, default=root / "build" / "release", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -55,21 +58,26 @@ def say_on_terminal(text: str) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def run_benchmark(benchmark: Benchmark, context: Context, rounds: int) -> Results:
+def run_benchmark(benchmark: Benchmark, context: Context, rounds: int, wait_seconds: float) -> Results:
     """All rounds; every other one backwards, so that no side always follows the same one. A side that fails is out."""
     results = Results()
+    usages: list[float] = []
     for number in range(rounds):
         order = benchmark.programs if number % 2 == 0 else benchmark.programs[::-1]
         for program in order:
             if number >= program.rounds or any(row in results.failures or row in results.skipped for row in program.rows):
                 continue
             say_on_terminal(f"{benchmark.name}: round {number + 1} of {rounds}, {program.name}")
+            machine.wait_until_quiet(wait_seconds)
+            usage = machine.Usage()
             try:
                 results.add(number, program.run(context))
             except SideFailed as failure:
                 results.failures.update(dict.fromkeys(program.rows, str(failure)))
             except Skipped as skipped:
                 results.skipped.update(dict.fromkeys(program.rows, str(skipped)))
+            usages.append(usage.taken_by_others())
+    results.taken_by_others = statistics.mean(usages) if usages else 0.0
     say_on_terminal("")
     return results
 
@@ -105,9 +113,7 @@ def main() -> int:
     try:
         for name in arguments.names or BENCHMARKS:
             benchmark = BENCHMARKS[name]
-            usage = machine.Usage()
-            results = run_benchmark(benchmark, context, rounds)
-            results.taken_by_others = usage.taken_by_others()
+            results = run_benchmark(benchmark, context, rounds, arguments.wait)
             print(f"\n== {name} (others took {results.taken_by_others:.0%} of the cores)")
             for table in benchmark.tables:
                 print("\n" + table_text(table, results), flush=True)

@@ -1,4 +1,4 @@
-# What users read and try first: the talk's programs, and the code and links of every page.
+# What users try first: the talk's programs, the installed package, and the code and links of every page.
 
 if(MANYHANDS_EXAMPLES)
   foreach(program amdahl pool progress)
@@ -7,8 +7,13 @@ if(MANYHANDS_EXAMPLES)
   endforeach()
 endif()
 
-file(GLOB_RECURSE pages RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md ${PROJECT_SOURCE_DIR}/*.md)
-list(FILTER pages INCLUDE REGEX "^(docs/.*|[^/]+)\\.md$")
+if(NOT MANYHANDS_SANITIZE)
+  add_test(NAME "install" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/install_test.py
+    ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER})
+endif()
+
+file(GLOB_RECURSE pages RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md)
+file(GLOB top_pages RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/*.md)
 if(NOT MANYHANDS_SANITIZE MATCHES thread)  # the pages' programs use oneTBB: see the tsan preset
   set(flags "${CMAKE_CXX_FLAGS} -std=c++20 -O0 -isystem ${PROJECT_SOURCE_DIR}")
   set(link "${CMAKE_EXE_LINKER_FLAGS} -rdynamic $<TARGET_FILE:manyhands> $<TARGET_FILE:TBB::tbb> $<TARGET_FILE:fmt::fmt>")
@@ -18,7 +23,7 @@ if(NOT MANYHANDS_SANITIZE MATCHES thread)  # the pages' programs use oneTBB: see
   endif()
   set(code --compiler ${CMAKE_CXX_COMPILER} "--flags=${flags}" "--link=${link}")
 endif()
-foreach(page IN LISTS pages)
+foreach(page IN LISTS top_pages pages)
   add_test(NAME "docs: ${page}" WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
     COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_docs.py ${page} ${code})
   set_tests_properties("docs: ${page}" PROPERTIES LABELS docs TIMEOUT 300)

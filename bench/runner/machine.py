@@ -59,6 +59,16 @@ class Usage:
         return min(max(others / available, 0.0), 1.0)
 
 
+def wait_until_quiet(limit_seconds: float) -> None:
+    """Returns when other programs use less than a tenth of the cores, or after the limit."""
+    deadline = time.monotonic() + limit_seconds
+    while time.monotonic() < deadline:
+        usage = Usage()
+        time.sleep(0.3)
+        if usage.taken_by_others() < 0.1:
+            return
+
+
 def module_version(python: str, module: str) -> str:
     return said_by([python, "-c", f"import {module}; print({module}.__version__)"])
 

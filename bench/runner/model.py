@@ -114,7 +114,7 @@ class Results:
         self.texts: dict[str, str] = {}  # by row
         self.failures: dict[str, str] = {}  # by row: why it could not be measured
         self.skipped: dict[str, str] = {}  # by row: what is missing
-        self.taken_by_others = 0.0  # share of the cores' time that went to other programs meanwhile
+        self.taken_by_others = 0.0  # share of the cores' time that other programs had while a side ran
 
     def add(self, round_number: int, measured: Measured) -> None:
         for row, samples in measured.samples.items():

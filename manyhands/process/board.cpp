@@ -20,28 +20,6 @@ bool chunk_waits(const BoardView& view, std::uint32_t index, std::uint32_t gener
 
 }  // namespace
 
-void wake_worker(const BoardView& view, std::uint32_t worker) noexcept {
-  auto& word = view.slot(worker).sleeping;
-  if (word.exchange(0) == 1) shm::futex_wake(word);
-}
-
-void wake_for_work(const BoardView& view) noexcept {
-  Board& board = view.board();
-  // The publication comes before this look; a searcher that gives up looks at the work after it has left the set.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (!board.searching.empty(board.workers)) return;
-  const auto worker = board.idle.take_one(board.workers);
-  if (worker == max_workers) return;
-  board.searching.add(worker);  // in its name: until it is awake, nobody else needs to be woken
-  wake_worker(view, worker);
-}
-
-void wake_parent(const BoardView& view) noexcept {
-  auto& word = view.board().parent_sleeping;
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // the publication comes before this look
-  if (word.load(std::memory_order_relaxed) == 1 && word.exchange(0) == 1) shm::futex_wake_all(word);
-}
-
 bool work_available(const BoardView& view) noexcept {
   const Board& board = view.board();
   if (!board.queue.empty()) return true;

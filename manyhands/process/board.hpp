@@ -266,14 +266,6 @@ class BoardView {
   Layout layout_;
 };
 
-// Makes sure that a worker looks at the work that was just published: none needs waking if one is searching already.
-// Called by whoever published, after the publication.
-void wake_for_work(const BoardView& view) noexcept;
-// Wakes one worker, whatever it does.
-void wake_worker(const BoardView& view, std::uint32_t worker) noexcept;
-// Wakes the threads of the parent that sleep, after something they may wait for was published.
-void wake_parent(const BoardView& view) noexcept;
-
 // Whether a worker could claim something now.
 bool work_available(const BoardView& view) noexcept;
 

@@ -11,6 +11,7 @@
 #include "manyhands/base/cores.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/fork_spawner.hpp"
+#include "manyhands/process/idle.hpp"
 #include "manyhands/process/zygote.hpp"
 #include "manyhands/wire/packet.hpp"
 

@@ -16,6 +16,7 @@
 #include "manyhands/base/log.hpp"
 #include "manyhands/process/crew.hpp"
 #include "manyhands/process/errors.hpp"
+#include "manyhands/process/idle.hpp"
 #include "manyhands/process/worker.hpp"
 #include "manyhands/wire/error.hpp"
 

@@ -23,6 +23,7 @@
 #include "manyhands/process/board.hpp"
 #include "manyhands/process/crash.hpp"
 #include "manyhands/process/errors.hpp"
+#include "manyhands/process/idle.hpp"
 #include "manyhands/task/this_task.hpp"
 #include "manyhands/wire/call.hpp"
 #include "manyhands/wire/packet.hpp"
@@ -31,7 +32,6 @@
 namespace manyhands::process {
 namespace {
 
-constexpr std::int64_t spin_ns = 50'000;  // about what it costs to wake a sleeping process
 constexpr std::uint64_t result_cache_bytes = std::uint64_t{160} << 20;
 
 class Worker {
@@ -41,6 +41,7 @@ class Worker {
         view_(segment.data()),
         birth_(birth),
         slot_(view_.slot(birth.worker)),
+        searcher_(view_, birth.worker),
         ring_(view_.ring(birth.worker)),
         arena_(segment, view_.layout().worker_region(birth.worker), view_.board().region_size, result_cache_bytes) {}
 
@@ -58,8 +59,6 @@ class Worker {
   void run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation);
   void run_chunk(const ChunkClaim& claim);
   const wire::RangeRunner& runner_of(const ChunkClaim& claim);
-  void wait_for_work();
-  void stop_searching();
   bool must_retire(std::uint64_t next_tasks) const noexcept;
 
   void send(ResultHeader header, ByteView message, std::span<const ByteView> buffers);
@@ -72,10 +71,10 @@ class Worker {
   BoardView view_;
   WorkerBirth birth_;
   WorkerSlot& slot_;
+  Searcher searcher_;
   shm::MessageRing ring_;
   shm::Arena arena_;
   wire::Writer writer_{out_of_band_from};
-  bool searching_ = false;  // this worker is in the board's set of searchers
   // The map whose function was unpacked last.
   std::uint32_t runner_job_ = no_job;
   std::uint32_t runner_generation_ = 0;
@@ -91,11 +90,14 @@ void Worker::run() {
   slot_.phase.store(WorkerPhase::running, std::memory_order_release);
   while (view_.board().stop.load(std::memory_order_acquire) == 0) {
     if (must_retire(1)) {
-      stop_searching();
+      searcher_.found();
       slot_.phase.store(WorkerPhase::retired, std::memory_order_release);
       return;
     }
-    if (!step()) wait_for_work();
+    if (!step()) {
+      flush_output();
+      searcher_.wait();
+    }
   }
 }
 
@@ -162,7 +164,7 @@ bool Worker::run_one_call() {
     return view_.cell(ticket.cell).state.compare_exchange_strong(expected, mine.pack(), std::memory_order_acq_rel);
   });
   if (!claimed) return false;
-  stop_searching();
+  searcher_.found();
   run_cell(view_.cell(index), index, generation);
   return true;
 }
@@ -286,7 +288,7 @@ bool Worker::run_one_chunk() {
   for (std::uint32_t index = 0; index < jobs; ++index) {
     ChunkClaim claim{};
     if (!claim_chunk(view_, index, birth_.worker, claim)) continue;
-    stop_searching();
+    searcher_.found();
     run_chunk(claim);
     return true;
   }
@@ -348,45 +350,6 @@ void Worker::run_chunk(const ChunkClaim& claim) {
     wake_supervisor_if_wanted();
     wake_parent(view_);
   }
-}
-
-// ---- Waiting.
-
-// After a claim: if there is more work, the next worker is woken by us and not by the busy parent.
-void Worker::stop_searching() {
-  if (!searching_) return;
-  searching_ = false;
-  view_.board().searching.remove(birth_.worker);
-  if (work_available(view_)) wake_for_work(view_);
-}
-
-// Returns when there may be work, or the pool stops; from then on this worker counts as searching.
-void Worker::wait_for_work() {
-  Board& board = view_.board();
-  const auto self = birth_.worker;
-  board.searching.add(self);
-  searching_ = true;
-  flush_output();
-  // Spinning pays while there is a core for it: the parent needs one, too.
-  if (board.searching.count(board.workers) < board.cores) {
-    const auto until = now_ns() + spin_ns;
-    do {
-      for (int i = 0; i < 64; ++i) {
-        if (work_available(view_) || board.stop.load(std::memory_order_relaxed) != 0) return;
-        shm::cpu_relax();
-      }
-    } while (now_ns() < until);
-  }
-  slot_.sleeping.store(1);
-  board.idle.add(self);
-  board.searching.remove(self);
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // left the searchers before the last look: see wake_for_work
-  if (!work_available(view_) && board.stop.load() == 0) {
-    while (slot_.sleeping.load(std::memory_order_acquire) == 1) static_cast<void>(shm::futex_wait(slot_.sleeping, 1));
-  }
-  slot_.sleeping.store(0);
-  board.idle.remove(self);
-  board.searching.add(self);  // who woke us has done so already, in our name
 }
 
 // ---- Results.

@@ -2,7 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <list>
+#include <map>
+#include <memory>
 #include <numeric>
+#include <set>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -10,15 +15,202 @@ namespace manyhands {
 namespace {
 
 double square(double x) { return x * x; }
+int add(int a, int b) { return a + b; }
 static_assert(Executor<ThreadPool>);
+
+std::vector<double> numbers(std::size_t count) {
+  std::vector<double> xs(count);
+  std::iota(xs.begin(), xs.end(), 0.0);
+  return xs;
+}
 
 TEST_CASE("map gives the results in the order of the items") {
   ThreadPool pool(2);
-  std::vector<double> xs(10'000);
-  std::iota(xs.begin(), xs.end(), 0.0);
-  const auto ys = pool.map(square, xs);
-  REQUIRE(ys.size() == xs.size());
-  for (std::size_t i = 0; i < xs.size(); ++i) REQUIRE(ys[i] == xs[i] * xs[i]);
+  for (const std::size_t count : {0U, 1U, 3U, 10'000U}) {
+    const auto xs = numbers(count);
+    const auto ys = pool.map(square, xs);
+    REQUIRE(ys.size() == count);
+    for (std::size_t i = 0; i < count; ++i) REQUIRE(ys[i] == xs[i] * xs[i]);
+  }
+}
+
+TEST_CASE("any closure works, and shares the program's memory") {
+  ThreadPool pool(2);
+  std::atomic<int> sum{0};
+  pool.map([&sum](int x) { sum += x; }, std::vector<int>{1, 2, 3});
+  CHECK(sum == 6);
+  const auto text = std::make_shared<std::string>("shared");
+  CHECK(pool.apply([text](int n) { return *text + std::to_string(n); }, 1) == "shared1");
+}
+
+struct Unpackable {  // neither default-constructible nor packable: threads do not mind
+  explicit Unpackable(int v) : value(std::make_unique<int>(v)) {}
+  std::unique_ptr<int> value;
+};
+
+TEST_CASE("results need not be packable nor default-constructible") {
+  ThreadPool pool(2);
+  const auto results = pool.map([](int i) { return Unpackable(i); }, std::vector<int>{1, 2, 3});
+  CHECK(*results.at(2).value == 3);
+  CHECK(*pool.apply([] { return Unpackable(7); }).value == 7);
+  CHECK(pool.map([](int i) { return i > 1; }, std::vector<int>{1, 2}) == std::vector<bool>{false, true});
+}
+
+TEST_CASE("items of lists and maps, tuples by starmap") {
+  ThreadPool pool(2);
+  CHECK(pool.map([](int x) { return -x; }, std::list<int>{1, 2}) == std::vector<int>{-1, -2});
+  const std::map<int, int> m{{1, 10}, {2, 20}};
+  CHECK(pool.map([](const std::pair<const int, int>& p) { return p.first + p.second; }, m) == std::vector<int>{11, 22});
+  CHECK(pool.starmap(add, std::vector<std::tuple<int, int>>{{1, 2}, {3, 4}}) == std::vector<int>{3, 7});
+}
+
+TEST_CASE("as many tasks run at once as the pool has threads, more than cores too") {
+  ThreadPool pool(6);
+  std::atomic<int> here{0};
+  // Each waits until all six are there: this ends only if they run at once.
+  const auto meet = [&here](int) {
+    ++here;
+    while (here < 6) std::this_thread::yield();
+  };
+  pool.map(meet, std::vector<int>(6), {.chunk = 1});
+  here = 0;
+  std::vector<AsyncResult<void>> results;
+  for (int i = 0; i < 6; ++i) results.push_back(pool.apply_async(meet, i));
+  for (auto& result : results) result.get();
+}
+
+TEST_CASE("two pools do not take each other's threads") {
+  ThreadPool small(1);
+  ThreadPool large(4);
+  std::atomic<int> here{0};
+  large.map([&here](int) {
+    ++here;
+    while (here < 4) std::this_thread::yield();
+  }, std::vector<int>(4), {.chunk = 1});
+  CHECK(here == 4);
+  CHECK(small.apply(add, 1, 2) == 3);
+}
+
+TEST_CASE("many calls come back each") {
+  ThreadPool pool(2);
+  std::vector<AsyncResult<int>> results;
+  for (int i = 0; i < 20'000; ++i) results.push_back(pool.apply_async(add, i, 1));
+  for (int i = 0; i < 20'000; ++i) REQUIRE(results[static_cast<std::size_t>(i)].get() == i + 1);
+}
+
+TEST_CASE("the exception of a task is thrown as it is") {
+  ThreadPool pool(2);
+  CHECK_THROWS_WITH_AS(pool.apply([] { throw std::domain_error("d"); }), "d", std::domain_error);
+  CHECK_THROWS_AS(pool.apply([] { throw 42; }), int);
+  const auto picky = [](int i) {
+    if (i % 10 == 3) throw std::out_of_range(std::to_string(i));
+    return i;
+  };
+  std::vector<int> items(100);
+  std::iota(items.begin(), items.end(), 0);
+  CHECK_THROWS_AS(pool.map(picky, items), std::out_of_range);
+  CHECK_THROWS_AS(pool.map_async(picky, items).get(), std::out_of_range);
+  CHECK(pool.apply(add, 1, 2) == 3);
+}
+
+TEST_CASE("a task may wait for tasks of its own pool, even of a pool of one") {
+  ThreadPool pool(1);
+  CHECK(pool.apply([&pool] { return pool.apply(add, 1, 2) + pool.apply(add, 3, 4); }) == 10);
+  CHECK(pool.apply([&pool] {
+    const auto ys = pool.map(square, std::vector<double>{1, 2, 3});
+    return std::accumulate(ys.begin(), ys.end(), 0.0);
+  }) == 14);
+  std::function<int(int)> fibonacci = [&](int n) {
+    if (n < 2) return n;
+    auto one = pool.apply_async(fibonacci, n - 1);
+    auto two = pool.apply_async(fibonacci, n - 2);
+    return one.get() + two.get();
+  };
+  CHECK(pool.apply(fibonacci, 12) == 144);
+}
+
+TEST_CASE("queued calls can be cancelled, running ones are asked") {
+  ThreadPool pool(1);
+  std::atomic<bool> started{false};
+  auto busy = pool.apply_async([&] {
+    started = true;
+    while (!this_task::stop_requested()) std::this_thread::yield();
+    return 5;
+  });
+  auto queued = pool.apply_async(add, 1, 2);
+  while (!started) std::this_thread::yield();
+  CHECK(queued.cancel());
+  CHECK_THROWS_AS(queued.get(), Cancelled);
+  CHECK_FALSE(busy.cancel());
+  CHECK(busy.get() == 5);
+}
+
+TEST_CASE("a map can be cancelled") {
+  ThreadPool pool(2);
+  auto result = pool.map_async([](int) {
+    while (!this_task::stop_requested()) std::this_thread::yield();
+  }, std::vector<int>(100));
+  CHECK(result.cancel());
+  CHECK_THROWS_AS(result.get(), Cancelled);
+}
+
+TEST_CASE("a deadline asks the task to end and is an error when it has") {
+  ThreadPool pool(1);
+  const auto patient = [] {
+    while (!this_task::stop_requested()) std::this_thread::yield();
+  };
+  CHECK_THROWS_AS(pool.with({.deadline = std::chrono::milliseconds(5)}).apply(patient), DeadlineExceeded);
+  CHECK_THROWS_AS(pool.map([&](int) { patient(); }, std::vector<int>{1}, {.deadline = std::chrono::milliseconds(5)}), DeadlineExceeded);
+}
+
+TEST_CASE("streams, continuations, coroutines, iteration, metadata") {
+  ThreadPool pool(2);
+  int expected = 0;
+  for (const int y : pool.imap([](int x) { return x + 1; }, std::vector<int>{0, 1, 2})) CHECK(y == ++expected);
+  std::set<int> got;
+  std::vector<int> items(200);
+  std::iota(items.begin(), items.end(), 0);
+  for (const int y : pool.imap_unordered([](int x) { return x; }, items, {.chunk = 3})) got.insert(y);
+  CHECK(got.size() == 200);
+  CHECK(pool.apply_async(add, 1, 2).then([](int x) { return 2 * x; }).get() == 6);
+  const auto coroutine = [](ThreadPool& p) -> AsyncResult<int> { co_return co_await p.apply_async(add, 1, 2) + 1; };
+  CHECK(coroutine(pool).get() == 4);
+  double next = 0;
+  auto result = pool.map_async(square, numbers(1000), {.chunk = 100});
+  for (const double y : result) {
+    REQUIRE(y == next * next);
+    ++next;
+  }
+  CHECK(next == 1000);
+  CHECK(result.metadata().size() == 10);
+  CHECK(result.progress().done == 1000);
+}
+
+TEST_CASE("progress is reported, and an exception of the report ends the map") {
+  ThreadPool pool(2);
+  Progress last;
+  pool.map(square, numbers(1000), {.progress = [&](const Progress& p) { last = p; }});
+  CHECK(last.done == 1000);
+  CHECK_THROWS_WITH_AS(pool.map(square, numbers(1000), {.progress = [](const Progress&) { throw std::runtime_error("pen is dry"); }}),
+                       "pen is dry", std::runtime_error);
+}
+
+TEST_CASE("a result outlives its pool, and the pool waits for what was submitted") {
+  AsyncResult<int> result;
+  std::atomic<int> done{0};
+  {
+    ThreadPool pool(2);
+    result = pool.apply_async(add, 1, 2);
+    for (int i = 0; i < 100; ++i) static_cast<void>(pool.apply_async([&done] { ++done; }));
+  }
+  CHECK(done == 100);
+  CHECK(result.get() == 3);
+}
+
+TEST_CASE("a number of threads that cannot be is refused") {
+  CHECK_THROWS_WITH_AS(ThreadPool(-1), doctest::Contains("a pool of -1 threads"), Error);
+  CHECK_THROWS_AS(ThreadPool(2000), Error);
+  CHECK(ThreadPool().size() >= 1);
 }
 
 }  // namespace
