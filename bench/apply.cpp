@@ -1,8 +1,9 @@
-// One call on an idle pool, and beside it the least that it can cost: waking a process that sleeps on a futex, and being
-// woken by it. Both are measured by turns in one program, so that they meet the same machine.
+// One call on an idle pool, and beside it the least that it can cost: waking a process that sleeps on a
+// futex, and being woken by it. Both are measured by turns in one program, so that they meet the same
+// machine.
 //
-// The bare futex is measured twice: where the kernel puts the two processes (on one core, as a rule, for the waker
-// sleeps at once) and held on two different cores, where each wake must rouse the other core.
+// The bare futex is measured twice: where the kernel puts the two processes (on one core, as a rule, for the
+// waker sleeps at once) and held on two different cores, where each wake must rouse the other core.
 
 #include <linux/futex.h>
 #include <sched.h>
@@ -125,18 +126,25 @@ void apply(const Program& program) {
   mh::init(program.argc, program.argv);
   mh::Pool one{1};
   mh::Pool two{workers};
-  const auto futex = [&] { echo.round_trip(); return 0; };
+  const auto futex = [&] {
+    echo.round_trip();
+    return 0;
+  };
   const auto on_one = [&] { return one.apply(nothing, 1); };
   const auto on_two = [&] { return two.apply(nothing, 1); };
 
-  for (int i = 0; i < 10; ++i) static_cast<void>(futex() + on_one() + on_two());  // the workers are there and warm
+  for (int i = 0; i < 10; ++i)
+    static_cast<void>(futex() + on_one() + on_two());  // the workers are there and warm
   Samples futex_waiting, apart_waiting, one_waiting, two_waiting;
   for (int i = 0; i < program.repeats; ++i) {
     pause_between_calls();
     futex_waiting.push_back(seconds_of(futex));
     allow(first);
     pause_between_calls();
-    apart_waiting.push_back(seconds_of([&] { other_core.round_trip(); return 0; }));
+    apart_waiting.push_back(seconds_of([&] {
+      other_core.round_trip();
+      return 0;
+    }));
     allow(all);
     pause_between_calls();
     one_waiting.push_back(seconds_of(on_one));

@@ -14,7 +14,8 @@ namespace mh = manyhands;
 namespace bench {
 namespace {
 
-// Seconds from the last instruction of the task before its death to the exception; checks that the pool goes on.
+// Seconds from the last instruction of the task before its death to the exception; checks that the pool goes
+// on.
 double seconds_to_error(mh::Pool& pool, std::int64_t* died_at, int signal) {
   const auto die = [died_at, signal] {
     *died_at = mh::now_ns();
@@ -38,7 +39,8 @@ double seconds_to_error(mh::Pool& pool, std::int64_t* died_at, int signal) {
 
 void death(const Program& program) {
   // Mapped before mh::init, so that the workers have it at the same address.
-  void* page = ::mmap(nullptr, sizeof(std::int64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* page =
+      ::mmap(nullptr, sizeof(std::int64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   require(page != MAP_FAILED, "mmap");
   auto* const died_at = static_cast<std::int64_t*>(page);
 

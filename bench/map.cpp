@@ -1,4 +1,5 @@
-// A map of a function that costs nothing over a million doubles: all that is measured is getting them there and back.
+// A map of a function that costs nothing over a million doubles: all that is measured is getting them there
+// and back.
 
 #include <manyhands/multicore.hpp>
 

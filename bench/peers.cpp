@@ -17,7 +17,8 @@
 namespace bench {
 namespace {
 
-// ---- Squares of a million doubles, into a fresh vector as map returns one, or into an array that is there already.
+// ---- Squares of a million doubles, into a fresh vector as map returns one, or into an array that is there
+// already.
 
 void square_serial(const std::vector<double>& xs, std::vector<double>& ys) {
   for (std::size_t i = 0; i < xs.size(); ++i) ys[i] = xs[i] * xs[i];
@@ -30,12 +31,14 @@ void square_openmp(const std::vector<double>& xs, std::vector<double>& ys) {
 }
 
 void square_onetbb(const std::vector<double>& xs, std::vector<double>& ys) {
-  tbb::parallel_for(tbb::blocked_range<std::size_t>(0, xs.size()), [&](const tbb::blocked_range<std::size_t>& range) {
-    for (std::size_t i = range.begin(); i != range.end(); ++i) ys[i] = xs[i] * xs[i];
-  });
+  tbb::parallel_for(tbb::blocked_range<std::size_t>(0, xs.size()),
+                    [&](const tbb::blocked_range<std::size_t>& range) {
+                      for (std::size_t i = range.begin(); i != range.end(); ++i) ys[i] = xs[i] * xs[i];
+                    });
 }
 
-void map_with(void (*square)(const std::vector<double>&, std::vector<double>&), const std::string& row, int repeats) {
+void map_with(void (*square)(const std::vector<double>&, std::vector<double>&), const std::string& row,
+              int repeats) {
   const std::vector<double> xs = make_doubles(map_items);
   report(row, repeated(repeats, [&] {
            std::vector<double> ys(xs.size());
@@ -65,24 +68,29 @@ void report_per_task(std::string_view row, Samples samples, int tasks) {
 
 void tasks_async(const Program& program) {
   constexpr int tasks = 2'000;  // each is a thread
-  report_per_task("std::async", repeated(program.repeats, [] {
-                    std::vector<std::future<void>> results;
-                    results.reserve(tasks);
-                    for (int i = 0; i < tasks; ++i) results.push_back(std::async(std::launch::async, [] {}));
-                    for (auto& result : results) result.get();
-                    return results;
-                  }),
+  report_per_task("std::async",
+                  repeated(program.repeats,
+                           [] {
+                             std::vector<std::future<void>> results;
+                             results.reserve(tasks);
+                             for (int i = 0; i < tasks; ++i)
+                               results.push_back(std::async(std::launch::async, [] {}));
+                             for (auto& result : results) result.get();
+                             return results;
+                           }),
                   tasks);
 }
 
 void tasks_onetbb(const Program& program) {
   constexpr int tasks = 100'000;
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, workers);
-  report_per_task("oneTBB task_group (no results)", repeated(program.repeats, [] {
-                    tbb::task_group group;
-                    for (int i = 0; i < tasks; ++i) group.run([] {});
-                    return group.wait();
-                  }),
+  report_per_task("oneTBB task_group (no results)",
+                  repeated(program.repeats,
+                           [] {
+                             tbb::task_group group;
+                             for (int i = 0; i < tasks; ++i) group.run([] {});
+                             return group.wait();
+                           }),
                   tasks);
 }
 

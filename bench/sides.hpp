@@ -1,8 +1,8 @@
 #pragma once
 // What the C++ sides of the benchmarks share: how they measure and how they tell the runner.
 //
-// A side is one subcommand of manyhands_bench (ours) or peers_bench (the peers). It prints a line of JSON for each
-// series of samples; run.py does the statistics. All times are in seconds, all sizes in bytes.
+// A side is one subcommand of manyhands_bench (ours) or peers_bench (the peers). It prints a line of JSON for
+// each series of samples; run.py does the statistics. All times are in seconds, all sizes in bytes.
 
 #include <chrono>
 #include <cstddef>

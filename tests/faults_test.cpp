@@ -47,7 +47,8 @@ struct manyhands::wire::Codec<Huge> {
 
 namespace {
 
-const bool known = mh::register_exception<ParseError>() && mh::register_exception<Rejected>() && mh::register_exception<Baggage>();
+const bool known = mh::register_exception<ParseError>() && mh::register_exception<Rejected>() &&
+                   mh::register_exception<Baggage>();
 
 int add(int a, int b) { return a + b; }
 double square(double x) { return x * x; }
@@ -125,19 +126,23 @@ TEST_CASE("own exceptions arrive as themselves once they are registered, others 
   CHECK_THROWS_WITH_AS(pool.apply([] { throw 42; }), doctest::Contains("threw int: 42"), mh::RemoteError);
   struct Unknown {};
   CHECK_THROWS_WITH_AS(pool.apply([] { throw Unknown{}; }), doctest::Contains("Unknown"), mh::RemoteError);
-  CHECK_THROWS_WITH_AS(pool.apply([] { throw Baggage("the bag"); }), doctest::Contains("could not be packed: too heavy"), mh::RemoteError);
+  CHECK_THROWS_WITH_AS(pool.apply([] { throw Baggage("the bag"); }),
+                       doctest::Contains("could not be packed: too heavy"), mh::RemoteError);
   check_usable(pool);
 }
 
 TEST_CASE("the exception of the lowest item that failed is thrown, and the others are dropped") {
   mh::Pool pool(2);
   const FlagFile runs;
-  const auto f = mh::bind([](const Flag& flag, int i) {
-    flag.raise();
-    if (i == 3) throw std::domain_error("item 3");
-    return i;
-  }, runs.flag());
-  CHECK_THROWS_WITH_AS(pool.map(f, std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8}, {.chunk = 8}), "item 3", std::domain_error);
+  const auto f = mh::bind(
+      [](const Flag& flag, int i) {
+        flag.raise();
+        if (i == 3) throw std::domain_error("item 3");
+        return i;
+      },
+      runs.flag());
+  CHECK_THROWS_WITH_AS(pool.map(f, std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8}, {.chunk = 8}), "item 3",
+                       std::domain_error);
   CHECK(runs->count() == 3);
   check_usable(pool);
 }
@@ -156,7 +161,8 @@ TEST_CASE("a worker that is killed fails the one task that it ran, with signal a
   const auto death = thrown_by<mh::WorkerDied>([&] { pool.apply([] { ::kill(::getpid(), SIGKILL); }); });
   CHECK(death.signal() == SIGKILL);
   CHECK(death.pid() > 0);
-  CHECK(std::string(death.what()).find("was killed by SIGKILL (Killed) while it ran task 0") != std::string::npos);
+  CHECK(std::string(death.what()).find("was killed by SIGKILL (Killed) while it ran task 0") !=
+        std::string::npos);
   check_usable(pool);
 }
 
@@ -178,7 +184,8 @@ TEST_CASE("a stack overflow and a crash in a spawned worker leave their stacks, 
   CHECK(death.signal() == SIGSEGV);
   CHECK(death.stack().find("overflow") != std::string::npos);
   mh::Pool spawned(1, {.start = mh::Start::spawn});
-  CHECK(thrown_by<mh::WorkerDied>([&] { spawned.apply(crash_here); }).stack().find("write_to") != std::string::npos);
+  CHECK(thrown_by<mh::WorkerDied>([&] { spawned.apply(crash_here); }).stack().find("write_to") !=
+        std::string::npos);
 }
 #endif
 
@@ -197,11 +204,13 @@ TEST_CASE("exit, abort and an exception out of a noexcept function end the task,
 TEST_CASE("the death of a worker in a map names the item; items that were done stay done") {
   mh::Pool pool(2);
   const FlagFile runs;
-  const auto f = mh::bind([](const Flag& flag, int i) {
-    flag.raise();
-    if (i == 5) ::kill(::getpid(), SIGKILL);
-    return i;
-  }, runs.flag());
+  const auto f = mh::bind(
+      [](const Flag& flag, int i) {
+        flag.raise();
+        if (i == 5) ::kill(::getpid(), SIGKILL);
+        return i;
+      },
+      runs.flag());
   std::vector<int> items(10);
   std::iota(items.begin(), items.end(), 0);
   const auto death = thrown_by<mh::WorkerDied>([&] { pool.map(f, items, {.chunk = 10}); });
@@ -214,11 +223,13 @@ TEST_CASE("the death of a worker in a map names the item; items that were done s
 TEST_CASE("with retries a lost item runs again, and the others do not") {
   mh::Pool pool(2, {.retries = 1});
   const FlagFile runs;
-  const auto f = mh::bind([](const Flag& flag, int i) {
-    flag.raise();
-    if (i == 5 && mh::this_task::attempt() == 1) ::kill(::getpid(), SIGKILL);
-    return i;
-  }, runs.flag());
+  const auto f = mh::bind(
+      [](const Flag& flag, int i) {
+        flag.raise();
+        if (i == 5 && mh::this_task::attempt() == 1) ::kill(::getpid(), SIGKILL);
+        return i;
+      },
+      runs.flag());
   std::vector<int> items(10);
   std::iota(items.begin(), items.end(), 0);
   CHECK(pool.map(f, items, {.chunk = 10}) == items);
@@ -234,12 +245,15 @@ TEST_CASE("with retries a lost item runs again, and the others do not") {
 TEST_CASE("packed results that a worker had sent before its death count") {
   mh::Pool pool(1, {.retries = 1});
   const FlagFile runs;
-  const auto f = mh::bind([](const Flag& flag, int i) {
-    flag.raise();
-    if (i == 3 && mh::this_task::attempt() == 1) ::kill(::getpid(), SIGKILL);
-    return std::to_string(i);
-  }, runs.flag());
-  CHECK(pool.map(f, std::vector<int>{0, 1, 2, 3, 4}, {.chunk = 5}) == std::vector<std::string>{"0", "1", "2", "3", "4"});
+  const auto f = mh::bind(
+      [](const Flag& flag, int i) {
+        flag.raise();
+        if (i == 3 && mh::this_task::attempt() == 1) ::kill(::getpid(), SIGKILL);
+        return std::to_string(i);
+      },
+      runs.flag());
+  CHECK(pool.map(f, std::vector<int>{0, 1, 2, 3, 4}, {.chunk = 5}) ==
+        std::vector<std::string>{"0", "1", "2", "3", "4"});
   CHECK(runs->count() == 6);
 }
 
@@ -289,11 +303,15 @@ TEST_CASE("a task that hangs past its deadline is killed, and its error says so"
   const auto hang = [] {
     for (;;) ::pause();
   };
-  CHECK_THROWS_WITH_AS(pool.with({.deadline = milliseconds(50)}).apply(hang), doctest::Contains("longer than its deadline of 0.05 s"), mh::DeadlineExceeded);
-  CHECK_THROWS_AS(pool.map([](int i) {
-    while (i == 2) ::pause();
-    return i;
-  }, std::vector<int>{1, 2, 3}, {.deadline = milliseconds(50)}), mh::DeadlineExceeded);
+  CHECK_THROWS_WITH_AS(pool.with({.deadline = milliseconds(50)}).apply(hang),
+                       doctest::Contains("longer than its deadline of 0.05 s"), mh::DeadlineExceeded);
+  CHECK_THROWS_AS(pool.map(
+                      [](int i) {
+                        while (i == 2) ::pause();
+                        return i;
+                      },
+                      std::vector<int>{1, 2, 3}, {.deadline = milliseconds(50)}),
+                  mh::DeadlineExceeded);
   check_usable(pool);
 }
 
@@ -301,11 +319,15 @@ TEST_CASE("the deadline counts from the task's start, not from its submission") 
   mh::Pool pool(1);
   std::vector<mh::AsyncResult<int>> results;
   for (int i = 0; i < 8; ++i) {
-    results.push_back(pool.with({.deadline = std::chrono::seconds(20)}).apply_async([](int x) {
-      const auto start = mh::now_ns();
-      while (mh::now_ns() - start < 5'000'000) {}
-      return x;
-    }, i));
+    results.push_back(pool.with({.deadline = std::chrono::seconds(20)})
+                          .apply_async(
+                              [](int x) {
+                                const auto start = mh::now_ns();
+                                while (mh::now_ns() - start < 5'000'000) {
+                                }
+                                return x;
+                              },
+                              i));
   }
   for (int i = 0; i < 8; ++i) CHECK(results[static_cast<std::size_t>(i)].get() == i);
 }
@@ -313,10 +335,12 @@ TEST_CASE("the deadline counts from the task's start, not from its submission") 
 TEST_CASE("cancel with kill ends a running task at once") {
   mh::Pool pool(1);
   const FlagFile started;
-  auto result = pool.apply_async([](const Flag& flag) {
-    flag.raise();
-    for (;;) ::pause();
-  }, started.flag());
+  auto result = pool.apply_async(
+      [](const Flag& flag) {
+        flag.raise();
+        for (;;) ::pause();
+      },
+      started.flag());
   REQUIRE(started->wait());
   CHECK(result.cancel({.kill = true}));
   CHECK_THROWS_AS(result.get(), mh::Cancelled);
@@ -326,11 +350,13 @@ TEST_CASE("cancel with kill ends a running task at once") {
 TEST_CASE("a queued call can be cancelled, a running one is asked to end") {
   mh::Pool pool(1);
   const FlagFile started;
-  auto busy = pool.apply_async([](const Flag& flag) {
-    flag.raise();
-    while (!mh::this_task::stop_requested()) std::this_thread::yield();
-    return 5;
-  }, started.flag());
+  auto busy = pool.apply_async(
+      [](const Flag& flag) {
+        flag.raise();
+        while (!mh::this_task::stop_requested()) std::this_thread::yield();
+        return 5;
+      },
+      started.flag());
   auto queued = pool.apply_async(add, 1, 2);
   REQUIRE(started->wait());
   CHECK(queued.cancel());
@@ -343,7 +369,8 @@ TEST_CASE("a queued call can be cancelled, a running one is asked to end") {
 TEST_CASE("a task that needs more than memory_limit fails with it, and its worker lives on") {
   mh::Pool pool(1, {.memory_limit = std::uint64_t{64} << 20});
   const int before = pool.apply([] { return static_cast<int>(::getpid()); });
-  CHECK_THROWS_WITH_AS(pool.apply([] { return std::vector<char>(256 << 20, 'x').size(); }), doctest::Contains("memory_limit"), mh::MemoryLimitExceeded);
+  CHECK_THROWS_WITH_AS(pool.apply([] { return std::vector<char>(256 << 20, 'x').size(); }),
+                       doctest::Contains("memory_limit"), mh::MemoryLimitExceeded);
   CHECK(pool.apply([] { return std::vector<char>(16 << 20, 'x').size(); }) == 16 << 20);
   CHECK(pool.apply([] { return static_cast<int>(::getpid()); }) == before);
 }
@@ -353,11 +380,13 @@ TEST_CASE("a stopped worker holds up its own task only") {
   mh::Pool pool(2);
   check_usable(pool);
   const FlagFile started;
-  auto held = pool.apply_async([](const Flag& flag) {
-    flag.raise();
-    ::kill(::getpid(), SIGSTOP);
-    return 1;
-  }, started.flag());
+  auto held = pool.apply_async(
+      [](const Flag& flag) {
+        flag.raise();
+        ::kill(::getpid(), SIGSTOP);
+        return 1;
+      },
+      started.flag());
   REQUIRE(started->wait());
   for (int i = 0; i < 200; ++i) REQUIRE(pool.apply(add, i, i) == 2 * i);
   CHECK_FALSE(held.ready());
@@ -379,7 +408,9 @@ TEST_CASE("a stopped idle worker is not relied upon") {
 
 TEST_CASE("a stopped worker that runs past its deadline is killed") {
   mh::Pool pool(1);
-  CHECK_THROWS_AS(pool.with({.deadline = std::chrono::milliseconds(100)}).apply([] { ::kill(::getpid(), SIGSTOP); }), mh::DeadlineExceeded);
+  CHECK_THROWS_AS(
+      pool.with({.deadline = std::chrono::milliseconds(100)}).apply([] { ::kill(::getpid(), SIGSTOP); }),
+      mh::DeadlineExceeded);
   check_usable(pool);
 }
 
@@ -387,11 +418,14 @@ TEST_CASE("a stopped worker that runs past its deadline is killed") {
 
 TEST_CASE("an initializer that throws is reported once and clearly, and is not tried again and again") {
   const FlagFile runs;
-  mh::Pool pool(2, {.initializer = mh::bind([](const Flag& flag) {
-    flag.raise();
-    throw std::runtime_error("no licence file");
-  }, runs.flag())});
-  CHECK_THROWS_WITH_AS(pool.map(square, std::vector<double>{1, 2}), doctest::Contains("no licence file"), mh::InitializerFailed);
+  mh::Pool pool(2, {.initializer = mh::bind(
+                        [](const Flag& flag) {
+                          flag.raise();
+                          throw std::runtime_error("no licence file");
+                        },
+                        runs.flag())});
+  CHECK_THROWS_WITH_AS(pool.map(square, std::vector<double>{1, 2}), doctest::Contains("no licence file"),
+                       mh::InitializerFailed);
   CHECK_THROWS_AS(pool.apply(add, 1, 2), mh::InitializerFailed);
   CHECK(runs->count() <= 2);
 }
@@ -460,9 +494,11 @@ TEST_CASE("terminate drops what is queued and kills what runs") {
   auto hang = pool.apply_async([] {
     for (;;) ::pause();
   });
-  auto map = pool.map_async([](int) {
-    for (;;) ::pause();
-  }, std::vector<int>(10));
+  auto map = pool.map_async(
+      [](int) {
+        for (;;) ::pause();
+      },
+      std::vector<int>(10));
   pool.terminate();
   CHECK_THROWS_AS(hang.get(), mh::Cancelled);
   CHECK_THROWS_AS(map.get(), mh::Cancelled);
@@ -497,7 +533,8 @@ TEST_CASE("Start::fork is refused while other threads run") {
   std::jthread other([&] {
     while (!end) std::this_thread::yield();
   });
-  CHECK_THROWS_WITH_AS(pool.map(square, std::vector<double>{1}), doctest::Contains("other thread"), mh::Error);
+  CHECK_THROWS_WITH_AS(pool.map(square, std::vector<double>{1}), doctest::Contains("other thread"),
+                       mh::Error);
   end = true;
   other.join();
   CHECK(pool.map(square, std::vector<double>{3}) == std::vector<double>{9});
@@ -518,7 +555,8 @@ TEST_CASE("a zygote pool works in a program with threads that hold locks") {
   }
   for (int round = 0; round < 5; ++round) {
     mh::Pool pool(2);
-    CHECK(pool.map([](int i) { return std::string(static_cast<std::size_t>(i), 'x'); }, std::vector<int>{1, 2, 3})[2] == "xxx");
+    CHECK(pool.map([](int i) { return std::string(static_cast<std::size_t>(i), 'x'); },
+                   std::vector<int>{1, 2, 3})[2] == "xxx");
   }
   end = true;
 }

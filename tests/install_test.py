@@ -1,57 +1,50 @@
 #!/usr/bin/env python3
-"""Installs the package and builds README's program in another folder, as README says.
+"""Installs a build into a new folder and builds a program against it there, by find_package and by pkg-config.
 
-    install_test.py SOURCE_FOLDER BUILD_FOLDER CXX_COMPILER
+usage: install_test.py BUILD_DIR SOURCE_DIR CXX [FLAG...]
 """
-
 import os
-import re
+import pathlib
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+
+EXPECTED = "Bern is mild\nOslo freezes\n"
 
 
 def run(*command, **options):
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-                          **options)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\nended with status {done.returncode}:\n{done.stdout}")
-    return done.stdout
+    result = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300, **options)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\nexit status {result.returncode}\n{result.stdout}{result.stderr}")
+    return result.stdout
 
 
-def block(page, language, sign):
-    """The code block of the page that contains `sign`."""
-    for text in re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
-        if sign in text:
-            return text
-    sys.exit(f"README.md has no {language} block with {sign}")
-
-
-def check(program, how):
+def check(program):
     printed = run(program)
-    if "16 12 25" not in printed:
-        sys.exit(f"the program that was built by {how} printed:\n{printed}")
+    if printed != EXPECTED:
+        sys.exit(f"{program} printed {printed!r}, expected {EXPECTED!r}")
 
 
 def main():
-    source, build, compiler = sys.argv[1:]
-    page = (Path(source) / "README.md").read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory(prefix="install_test_") as folder:
-        home, installed = Path(folder) / "program", Path(folder) / "installed"
-        home.mkdir()
-        (home / "squares.cpp").write_text(block(page, "cpp", "int main"))
-        (home / "CMakeLists.txt").write_text(block(page, "cmake", "find_package(manyhands"))
-        run("cmake", "--install", build, "--prefix", installed)
+    build, source, compiler, *flags = sys.argv[1:]
+    with tempfile.TemporaryDirectory(prefix="manyhands-install-") as folder:
+        prefix = pathlib.Path(folder, "prefix")
+        run("cmake", "--install", build, "--prefix", prefix)
+        for header in (prefix / "include").rglob("*_test.hpp"):
+            sys.exit(f"a test was installed: {header}")
 
-        run("cmake", "-S", home, "-B", home / "build", f"-DCMAKE_PREFIX_PATH={installed}", f"-DCMAKE_CXX_COMPILER={compiler}")
-        run("cmake", "--build", home / "build")
-        check(home / "build" / "squares", "find_package")
+        user = pathlib.Path(folder, "user")
+        run("cmake", "-S", pathlib.Path(source, "tests/install"), "-B", user, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}",
+            f"-DCMAKE_CXX_COMPILER={compiler}", f"-DCMAKE_CXX_FLAGS={' '.join(flags)}")
+        run("cmake", "--build", user)
+        check(user / "installed")
 
-        place = next(installed.rglob("manyhands.pc")).parent
-        flags = run("pkg-config", "--cflags", "--libs", "manyhands", env={**os.environ, "PKG_CONFIG_PATH": str(place)}).split()
-        run(compiler, home / "squares.cpp", *flags, "-o", home / "squares")
-        check(home / "squares", "pkg-config")
+        config = next(prefix.rglob("manyhands.pc")).parent
+        environment = os.environ | {"PKG_CONFIG_PATH": str(config)}
+        words = run("pkg-config", "--cflags", "--libs", "manyhands", env=environment).split()
+        program = pathlib.Path(folder, "by-pkg-config")
+        run(compiler, *flags, pathlib.Path(source, "tests/install/main.cpp"), "-o", program, *words)
+        check(program)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-// The entry of every test program: manyhands first, so that worker processes are forked before any thread exists.
+// The entry of every test program: manyhands first, so that worker processes are forked before any thread
+// exists.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 

@@ -86,7 +86,8 @@ TEST_CASE("when the zygote is killed, waiting calls get an error that says so") 
   const int status = program.wait();
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 1);
-  CHECK(program.errors().find("the zygote, from which worker processes are started, was killed") != std::string::npos);
+  CHECK(program.errors().find("the zygote, from which worker processes are started, was killed") !=
+        std::string::npos);
   CHECK(eventually([&] { return program.alive().empty(); }));
 }
 

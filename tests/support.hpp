@@ -32,8 +32,8 @@ bool eventually(Condition condition, Duration patience = std::chrono::seconds(10
   return true;
 }
 
-// A file that tasks add to and tests read: how often, and that, something happened in another process. It travels as
-// its path.
+// A file that tasks add to and tests read: how often, and that, something happened in another process. It
+// travels as its path.
 struct Flag {
   std::string path;
 
@@ -43,7 +43,7 @@ struct Flag {
     ::close(fd);
   }
   std::size_t count() const {
-    struct stat info {};
+    struct stat info{};
     return ::stat(path.c_str(), &info) == 0 ? static_cast<std::size_t>(info.st_size) : 0;
   }
   bool wait(std::size_t times = 1) const {
@@ -131,7 +131,8 @@ class Program {
   std::string errors() const {
     std::string text;
     std::array<char, 4096> part{};
-    for (ssize_t size = 0; (size = ::read(stderr_, part.data(), part.size())) > 0;) text.append(part.data(), static_cast<std::size_t>(size));
+    for (ssize_t size = 0; (size = ::read(stderr_, part.data(), part.size())) > 0;)
+      text.append(part.data(), static_cast<std::size_t>(size));
     return text;
   }
   std::vector<pid_t> alive() const { return processes_with(marker_); }

@@ -54,11 +54,11 @@ def check_pool(program):
     squares = " ".join(str(x * x) for x in range(10))
     seconds = {}
     for line in out.splitlines():
-        if row := re.fullmatch(r"pool(\d+) *\.map\(f, nums\) +[\d.]+ s +([\d.]+) s +([\d ]+)", line):
+        if row := re.fullmatch(r"Pool\( *(\d+)\)\.map\(f, nums\) +[\d.]+ s +([\d.]+) s +([\d ]+)", line):
             seconds[int(row.group(1))] = float(row.group(2))
             if row.group(3) != squares:
                 fail(f"pool of {row.group(1)}: the squares should be {squares}", out)
-        elif row := re.fullmatch(r"map\(f, nums\) +[\d.]+ s +([\d.]+) s", line):
+        elif row := re.fullmatch(r" +map\(f, nums\) +[\d.]+ s +([\d.]+) s", line):
             seconds[0] = float(row.group(1))
     if sorted(seconds) != [0, 1, 6, 10, 16]:
         fail("rows are missing", out)

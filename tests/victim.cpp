@@ -1,4 +1,5 @@
-// A program that tests kill, interrupt and starve. usage: victim MODE FLAG; it raises FLAG when it is at work.
+// A program that tests kill, interrupt and starve. usage: victim MODE FLAG; it raises FLAG when it is at
+// work.
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -36,7 +37,9 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
     pool.map([](int i) { std::printf("item %d\n", i); }, std::vector<int>{1, 2, 3});
     return 0;
   }
-  mh::Pool pool(2, {.start = mode == "fork" ? mh::Start::fork : mode == "spawn" ? mh::Start::spawn : mh::Start::zygote});
+  mh::Pool pool(2, {.start = mode == "fork"    ? mh::Start::fork
+                             : mode == "spawn" ? mh::Start::spawn
+                                               : mh::Start::zygote});
   if (mode == "nested") {
     pool.map(mh::bind(nest, flag), std::vector<int>(2));
   } else if (mode == "raise") {
@@ -65,7 +68,8 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode != "threads-without-init") {
-    mh::init(argc, argv, {.on_interrupt = mode == "raise" ? mh::OnInterrupt::raise : mh::OnInterrupt::end_program});
+    mh::init(argc, argv,
+             {.on_interrupt = mode == "raise" ? mh::OnInterrupt::raise : mh::OnInterrupt::end_program});
   }
   if (argc != 3) return 2;
   try {

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace mh = manyhands;
@@ -37,18 +38,15 @@ int main(int argc, char** argv) {
   std::iota(nums.begin(), nums.end(), 0);
   std::vector<int> squares(nums.size());
 
-  std::printf("%-18s %10s %10s\n", "best of 3", "the talk", "here");
+  std::printf("best of 3             the talk      here  results\n");
   const double serial = timeit([&] { std::transform(nums.begin(), nums.end(), squares.begin(), f); });
-  std::printf("%-18s %8.2f s %8.3f s\n", "map(f, nums)", 1.37, serial);
+  std::printf("         map(f, nums) %6.3f s  %6.3f s\n", 1.37, serial);
 
-  struct Row {
-    int workers;
-    double talk;
-  };
-  for (const auto [workers, talk] : {Row{1, 1.27}, Row{6, 0.281}, Row{10, 0.194}, Row{16, 0.186}}) {
+  const std::vector<std::pair<int, double>> talk{{1, 1.27}, {6, 0.281}, {10, 0.194}, {16, 0.186}};
+  for (const auto& [workers, talk_seconds] : talk) {
     mh::Pool pool{workers};
     const double seconds = timeit([&] { squares = pool.map(f, nums); });
-    std::printf("pool%-2d.map(f, nums) %6.3f s %8.3f s  ", workers, talk, seconds);
+    std::printf("Pool(%2d).map(f, nums) %6.3f s  %6.3f s ", workers, talk_seconds, seconds);
     for (const int square : squares) std::printf(" %d", square);
     std::printf("\n");
   }

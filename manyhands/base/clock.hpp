@@ -1,5 +1,6 @@
 #pragma once
-// Time as manyhands keeps it: CLOCK_MONOTONIC, which all processes of a machine share and no clock change moves.
+// Time as manyhands keeps it: CLOCK_MONOTONIC, which all processes of a machine share and no clock change
+// moves.
 
 #include <time.h>
 

@@ -13,7 +13,8 @@ namespace manyhands {
 namespace {
 
 int cores_of_affinity() {
-  for (std::size_t cores = 1024; cores <= 1U << 20; cores *= 2) {  // the kernel's mask may be longer than cpu_set_t
+  for (std::size_t cores = 1024; cores <= 1U << 20;
+       cores *= 2) {  // the kernel's mask may be longer than cpu_set_t
     std::vector<cpu_set_t> mask((cores + CPU_SETSIZE - 1) / CPU_SETSIZE);
     const std::size_t size = mask.size() * sizeof(cpu_set_t);
     if (::sched_getaffinity(0, size, mask.data()) == 0) return CPU_COUNT_S(size, mask.data());

@@ -1,8 +1,9 @@
 #pragma once
 // The root of manyhands' exceptions, and those that every layer can throw.
 //
-// A message says what was tried, on what, what came, and what to do. Errors that belong to one idea are declared
-// with it (WireError in wire/, RemoteError in wire/remote_error.hpp, WorkerDied in process/), all below Error.
+// A message says what was tried, on what, what came, and what to do. Errors that belong to one idea are
+// declared with it (WireError in wire/, RemoteError in wire/remote_error.hpp, WorkerDied in process/), all
+// below Error.
 
 #include <stdexcept>
 #include <string>
@@ -37,7 +38,8 @@ class Cancelled : public Error {
   using Error::Error;
 };
 
-// The machine has not enough memory, descriptors or processes for what was asked; the message has the numbers.
+// The machine has not enough memory, descriptors or processes for what was asked; the message has the
+// numbers.
 class ResourceExhausted : public Error {
  public:
   using Error::Error;

@@ -13,7 +13,8 @@ namespace {
 // One logger for the process, made with the first line; a program's own spdlog set-up is not touched.
 spdlog::logger& logger() {
   static const auto instance = [] {
-    auto made = std::make_shared<spdlog::logger>("manyhands", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    auto made =
+        std::make_shared<spdlog::logger>("manyhands", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     const char* wanted = std::getenv("MANYHANDS_LOG");
     made->set_level(wanted == nullptr ? spdlog::level::warn : spdlog::level::from_str(wanted));
     made->set_pattern("manyhands: %v");

@@ -1,9 +1,9 @@
 #pragma once
 // Mutex and MutexLock: std::mutex with clang's thread-safety annotations, which libstdc++'s lacks.
 //
-// A field says MH_GUARDED_BY(mutex_), a function MH_REQUIRES(mutex_); the clang-dev preset then proves at compile
-// time that each access holds its lock. With other compilers the macros vanish.
-// Source: https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
+// A field says MH_GUARDED_BY(mutex_), a function MH_REQUIRES(mutex_); the clang-dev preset then proves at
+// compile time that each access holds its lock. With other compilers the macros vanish. Source:
+// https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
 
 #include <mutex>
 

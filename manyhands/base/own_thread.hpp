@@ -1,8 +1,8 @@
 #pragma once
 // OwnThread: a thread that manyhands runs for itself, told apart from the program's.
 //
-// A process may only be forked safely while no thread holds locks that the copy would wait for. Our own threads hold
-// none that a child uses; foreign_threads() counts the others.
+// A process may only be forked safely while no thread holds locks that the copy would wait for. Our own
+// threads hold none that a child uses; foreign_threads() counts the others.
 
 #include <functional>
 #include <thread>
@@ -27,8 +27,8 @@ class OwnThread {
   std::thread thread_;
 };
 
-// Threads of this process other than the caller's and manyhands' own. Reads /proc; may wait some milliseconds for a
-// thread that has ended to vanish from there.
+// Threads of this process other than the caller's and manyhands' own. Reads /proc; may wait some milliseconds
+// for a thread that has ended to vanish from there.
 int foreign_threads();
 
 }  // namespace manyhands

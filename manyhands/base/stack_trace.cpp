@@ -40,7 +40,8 @@ thread_local constinit ThrowState throw_state;
 // Not inlined, so that it is one frame to skip.
 [[gnu::noinline]] std::size_t capture_stack(std::span<void*> frames, std::size_t skip) noexcept {
   std::array<void*, max_frames + 8> all;
-  const auto count = static_cast<std::size_t>(std::max(0, ::backtrace(all.data(), static_cast<int>(all.size()))));
+  const auto count =
+      static_cast<std::size_t>(std::max(0, ::backtrace(all.data(), static_cast<int>(all.size()))));
   const std::size_t first = std::min(count, skip + 1);
   const std::size_t kept = std::min(count - first, frames.size());
   std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(first), kept, frames.begin());
@@ -70,26 +71,29 @@ std::string describe_address(const void* address) {
   void* const call = static_cast<std::byte*>(const_cast<void*>(address)) - 1;
   const auto trace = resolver.resolve(backward::ResolvedTrace(backward::Trace(call, 0)));
   std::string name = trace.source.function.empty() ? trace.object_function : trace.source.function;
-  if (name.empty()) name = fmt::format("{} in {}", address, trace.object_filename.empty() ? "?" : trace.object_filename);
+  if (name.empty())
+    name = fmt::format("{} in {}", address, trace.object_filename.empty() ? "?" : trace.object_filename);
   if (trace.source.filename.empty()) return name;
   return fmt::format("{} at {}:{}", name, trace.source.filename, trace.source.line);
 }
 
 std::string demangle(const char* mangled) {
   int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(mangled, nullptr, nullptr, &status), std::free);
+  const std::unique_ptr<char, decltype(&std::free)> name(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), std::free);
   return name ? name.get() : mangled;
 }
 
 }  // namespace manyhands
 
 #if MH_HOOK_THROW
-// Every throw of the program comes through here: our weak definition stands before libstdc++'s in the order in which
-// the dynamic linker looks. Linked with a static libstdc++, the strong definition there wins, which the reference to
-// its neighbour __cxa_init_primary_exception makes sure of, and throws simply go unnoted.
+// Every throw of the program comes through here: our weak definition stands before libstdc++'s in the order
+// in which the dynamic linker looks. Linked with a static libstdc++, the strong definition there wins, which
+// the reference to its neighbour __cxa_init_primary_exception makes sure of, and throws simply go unnoted.
 extern "C" {
 void* manyhands_cxa_neighbour() noexcept asm("__cxa_init_primary_exception");
-[[noreturn, gnu::weak, gnu::visibility("default")]] void __cxa_throw(void* object, void* type, void (*destructor)(void*));
+[[noreturn, gnu::weak, gnu::visibility("default")]] void __cxa_throw(void* object, void* type,
+                                                                     void (*destructor)(void*));
 
 [[gnu::used]] static void* const manyhands_keep_neighbour = reinterpret_cast<void*>(&manyhands_cxa_neighbour);
 

@@ -1,8 +1,9 @@
 #pragma once
-// Stack traces: where this thread is, where the last exception was thrown from, and what such addresses are called.
+// Stack traces: where this thread is, where the last exception was thrown from, and what such addresses are
+// called.
 //
-// Capturing is cheap (a few microseconds) and, after warm_up_stack_trace(), safe in a signal handler; naming reads
-// debug information and is for the moment when a person wants to read it.
+// Capturing is cheap (a few microseconds) and, after warm_up_stack_trace(), safe in a signal handler; naming
+// reads debug information and is for the moment when a person wants to read it.
 
 #include <cstddef>
 #include <span>
@@ -13,8 +14,8 @@ namespace manyhands {
 
 inline constexpr std::size_t max_frames = 48;
 
-// Writes the return addresses of the calling thread into `frames`, innermost first, without those of the `skip`
-// innermost functions (1: the caller of capture_stack); returns how many.
+// Writes the return addresses of the calling thread into `frames`, innermost first, without those of the
+// `skip` innermost functions (1: the caller of capture_stack); returns how many.
 std::size_t capture_stack(std::span<void*> frames, std::size_t skip = 0) noexcept;
 
 // Makes later calls of capture_stack() async-signal-safe (the first one loads libgcc's unwinder).
@@ -28,8 +29,9 @@ class ThrowTracer {
   ThrowTracer(const ThrowTracer&) = delete;
   ThrowTracer& operator=(const ThrowTracer&) = delete;
 
-  // The stack of the last throw on this thread, innermost first, from the function that threw; empty if nothing was thrown, or if the program's
-  // libstdc++ is linked statically or runs under a sanitizer (both own the hook).
+  // The stack of the last throw on this thread, innermost first, from the function that threw; empty if
+  // nothing was thrown, or if the program's libstdc++ is linked statically or runs under a sanitizer (both
+  // own the hook).
   static std::vector<const void*> last_throw();
 };
 

@@ -16,7 +16,8 @@ TEST_CASE("a captured stack names its functions") {
   const auto count = capture_stack(frames);
   REQUIRE(count > 2);
   bool found = false;
-  for (std::size_t i = 0; i < count; ++i) found = found || describe_address(frames[i]).find("main") != std::string::npos;
+  for (std::size_t i = 0; i < count; ++i)
+    found = found || describe_address(frames[i]).find("main") != std::string::npos;
   CHECK(found);
 }
 

@@ -11,7 +11,9 @@ int open_null() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
 TEST_CASE("the descriptor closes with its owner") {
   const int raw = open_null();
-  { const UniqueFd fd(raw); }
+  {
+    const UniqueFd fd(raw);
+  }
   CHECK_FALSE(is_open(raw));
 }
 

@@ -21,7 +21,8 @@ union Control {
 
 std::pair<FdChannel, FdChannel> FdChannel::make_pair() {
   std::array<int, 2> fds{};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds.data()) != 0) throw_errno("create a socket pair");
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds.data()) != 0)
+    throw_errno("create a socket pair");
   return {FdChannel(UniqueFd(fds[0])), FdChannel(UniqueFd(fds[1]))};
 }
 

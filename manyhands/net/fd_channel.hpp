@@ -1,9 +1,9 @@
 #pragma once
 // FdChannel: one end of a Unix socket pair that carries whole messages and, with them, file descriptors.
 //
-// Used between a program and its zygote. Messages keep their boundaries (SOCK_SEQPACKET); the other end's death is seen
-// as end of file. Peers are processes of the same program: no authentication is needed, nothing listens.
-// Source: unix(7), cmsg(3).
+// Used between a program and its zygote. Messages keep their boundaries (SOCK_SEQPACKET); the other end's
+// death is seen as end of file. Peers are processes of the same program: no authentication is needed, nothing
+// listens. Source: unix(7), cmsg(3).
 
 #include <array>
 #include <cstddef>
@@ -28,8 +28,8 @@ class FdChannel {
   FdChannel() = default;
   explicit FdChannel(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
 
-  // Sends one message with copies of `fds` (at most max_channel_fds). Blocks while the socket is full. Returns false if
-  // the other end is gone; throws SystemError otherwise.
+  // Sends one message with copies of `fds` (at most max_channel_fds). Blocks while the socket is full.
+  // Returns false if the other end is gone; throws SystemError otherwise.
   [[nodiscard]] bool send(ByteView message, std::span<const int> fds = {}) const;
 
   struct Message {

@@ -1,20 +1,23 @@
 #pragma once
-// Board: how a pool's shared memory is laid out. The parent and its workers see the same bytes; nothing here has code
-// beyond finding its parts.
+// Board: how a pool's shared memory is laid out. The parent and its workers see the same bytes; nothing here
+// has code beyond finding its parts.
 //
-//   [ Board ][ WorkerSlot each worker ][ Cell x cell_count ][ Job x job_count ][ Chunk x max_chunks, each job ]
-//   [ MessageRing each worker ][ Arena region of the parent ][ Arena region of each worker ]
+//   [ Board ][ WorkerSlot each worker ][ Cell x cell_count ][ Job x job_count ][ Chunk x max_chunks, each job
+//   ] [ MessageRing each worker ][ Arena region of the parent ][ Arena region of each worker ]
 //
 // The segment is sparse: most of its address space is never touched.
 //
 // Who owns what:
-//   Cell    one call. The parent fills it and makes it `queued`; a worker claims it by one CAS that writes its number;
-//           the parent frees it when the outcome has come through the worker's ring, or when the worker is dead.
-//   Job     one map. The parent fills it and makes its generation odd; workers claim chunks by one CAS each; the parent
+//   Cell    one call. The parent fills it and makes it `queued`; a worker claims it by one CAS that writes
+//   its number;
+//           the parent frees it when the outcome has come through the worker's ring, or when the worker is
+//           dead.
+//   Job     one map. The parent fills it and makes its generation odd; workers claim chunks by one CAS each;
+//   the parent
 //           makes the generation even when every chunk is done.
 //   Slot    one worker's journal: what it is doing, read by the parent when it is dead.
-// Every claim names its owner and generation in the same atomic step, so that a death at any instant leaves no doubt
-// what was lost. A generation in each word makes stale readers fail.
+// Every claim names its owner and generation in the same atomic step, so that a death at any instant leaves
+// no doubt what was lost. A generation in each word makes stale readers fail.
 
 #include <array>
 #include <atomic>
@@ -36,15 +39,20 @@ inline constexpr std::uint32_t job_count = 16;
 inline constexpr std::uint32_t max_chunks = 1U << 20;
 inline constexpr std::size_t ring_capacity = std::size_t{1} << 18;
 inline constexpr std::size_t inline_result_limit = std::size_t{1} << 14;  // larger results go into a block
-inline constexpr std::size_t out_of_band_from = std::size_t{1} << 15;     // arrays at least this large are not packed
+inline constexpr std::size_t out_of_band_from = std::size_t{1}
+                                                << 15;  // arrays at least this large are not packed
 
 // ---- One bit per worker.
 class WorkerSet {
  public:
   void add(std::uint32_t worker) noexcept { words_[worker / 64].fetch_or(bit(worker)); }
   // Returns whether it was in the set.
-  bool remove(std::uint32_t worker) noexcept { return (words_[worker / 64].fetch_and(~bit(worker)) & bit(worker)) != 0; }
-  bool contains(std::uint32_t worker) const noexcept { return (words_[worker / 64].load() & bit(worker)) != 0; }
+  bool remove(std::uint32_t worker) noexcept {
+    return (words_[worker / 64].fetch_and(~bit(worker)) & bit(worker)) != 0;
+  }
+  bool contains(std::uint32_t worker) const noexcept {
+    return (words_[worker / 64].load() & bit(worker)) != 0;
+  }
   bool empty(std::uint32_t workers) const noexcept {
     for (std::uint32_t word = 0; word * 64 < workers; ++word) {
       if (words_[word].load() != 0) return false;
@@ -53,7 +61,8 @@ class WorkerSet {
   }
   std::uint32_t count(std::uint32_t workers) const noexcept {
     std::uint32_t sum = 0;
-    for (std::uint32_t word = 0; word * 64 < workers; ++word) sum += static_cast<std::uint32_t>(__builtin_popcountll(words_[word].load()));
+    for (std::uint32_t word = 0; word * 64 < workers; ++word)
+      sum += static_cast<std::uint32_t>(__builtin_popcountll(words_[word].load()));
     return sum;
   }
   // Removes and returns one worker; max_workers if the set is empty.
@@ -96,7 +105,7 @@ struct CellState {
 inline constexpr std::size_t cell_inline_bytes = 160;
 
 struct alignas(64) Cell {
-  std::atomic<std::uint64_t> state;  // CellState; parent: free <-> queued; worker: queued -> claimed
+  std::atomic<std::uint64_t> state;   // CellState; parent: free <-> queued; worker: queued -> claimed
   std::atomic<std::uint32_t> cancel;  // set by the parent, polled by the task
   std::uint32_t attempt;              // the rest is written by the parent before `queued`
   std::uint64_t number;               // of the call in its pool
@@ -113,10 +122,10 @@ inline constexpr std::uint32_t chunk_open = 0;
 inline constexpr std::uint32_t chunk_done = 0xffff'ffff;  // anything else: worker + 1
 
 struct Chunk {
-  // {generation of the job : 32, chunk_open | chunk_done | worker + 1 : 32}. A worker's store of chunk_done is the last
-  // it does to the job: the parent may use job and chunk for another map from then on.
+  // {generation of the job : 32, chunk_open | chunk_done | worker + 1 : 32}. A worker's store of chunk_done
+  // is the last it does to the job: the parent may use job and chunk for another map from then on.
   std::atomic<std::uint64_t> owner;
-  std::uint64_t begin;               // items; written by the parent while no worker owns the chunk
+  std::uint64_t begin;  // items; written by the parent while no worker owns the chunk
   std::uint64_t end;
   std::uint32_t attempt;    // of its first item: 1, more if a worker died under it
   std::uint32_t worker;     // that ran it last; written by it
@@ -129,22 +138,27 @@ constexpr std::uint64_t chunk_owner(std::uint32_t generation, std::uint32_t owne
 }
 
 struct alignas(64) Job {
-  std::atomic<std::uint32_t> generation;  // odd: being worked on. Release by the parent publishes the fields below
-  std::atomic<std::uint32_t> stop;        // set by the parent or a worker whose item failed: start no further item
+  std::atomic<std::uint32_t>
+      generation;                   // odd: being worked on. Release by the parent publishes the fields below
+  std::atomic<std::uint32_t> stop;  // set by the parent or a worker whose item failed: start no further item
   std::uint32_t chunks;
   std::uint64_t items;
-  std::int64_t deadline_ns;      // of one item; INT64_MAX without
+  std::int64_t deadline_ns;  // of one item; INT64_MAX without
   wire::Function thunk;
-  std::uint64_t state_block;     // Packet with f's state
+  std::uint64_t state_block;  // Packet with f's state
   std::uint64_t state_size;
-  std::uint64_t input_block;     // plain items: their array; packed items: array of PackedItem, then the bytes
-  std::uint64_t input_address;   // plain items of a forked pool: where they lie in the caller's memory; else 0
-  std::uint64_t output_block;    // plain results: their array; 0 otherwise
-  alignas(64) std::atomic<std::uint64_t> hint;   // {epoch : 32, first chunk that may be open : 32}; see claim_chunk()
-  alignas(64) std::atomic<std::uint64_t> ready;  // items whose input is in place; grows while the parent copies
-  alignas(64) std::atomic<std::uint64_t> done_items;   // workers add when a chunk ends
-  std::atomic<std::int32_t> unfinished;  // chunks; a hint for whom to wake: at or below 0, each end wakes the parent
-  std::atomic<std::uint32_t> wake_each;  // a thread of the parent waits for an item: the end of each chunk wakes it
+  std::uint64_t input_block;    // plain items: their array; packed items: array of PackedItem, then the bytes
+  std::uint64_t input_address;  // plain items of a forked pool: where they lie in the caller's memory; else 0
+  std::uint64_t output_block;   // plain results: their array; 0 otherwise
+  alignas(64)
+      std::atomic<std::uint64_t> hint;  // {epoch : 32, first chunk that may be open : 32}; see claim_chunk()
+  alignas(
+      64) std::atomic<std::uint64_t> ready;  // items whose input is in place; grows while the parent copies
+  alignas(64) std::atomic<std::uint64_t> done_items;  // workers add when a chunk ends
+  std::atomic<std::int32_t>
+      unfinished;  // chunks; a hint for whom to wake: at or below 0, each end wakes the parent
+  std::atomic<std::uint32_t>
+      wake_each;  // a thread of the parent waits for an item: the end of each chunk wakes it
 };
 
 // Where item i of a map over packed items lies in its input block.
@@ -162,15 +176,15 @@ struct alignas(64) WorkerSlot {
   shm::FutexWord sleeping;  // 1 while the worker sleeps on it; who sets it to 0 wakes
   std::atomic<WorkerPhase> phase;
   // The journal, written by the worker, read by the parent when the worker is dead or late.
-  std::atomic<std::uint32_t> cell;       // index + 1 of the cell it runs, 0 if none
-  std::atomic<std::uint32_t> job;        // index of the job it works on, or no_job
+  std::atomic<std::uint32_t> cell;        // index + 1 of the cell it runs, 0 if none
+  std::atomic<std::uint32_t> job;         // index of the job it works on, or no_job
   std::atomic<std::uint32_t> generation;  // of that job
   std::atomic<std::uint32_t> chunk;       // in that job
-  std::atomic<std::uint64_t> item;       // the item it computes
-  std::atomic<std::int64_t> started_ns;  // when the cell or (if watched) the item started; 0: nothing runs
-  std::atomic<std::uint64_t> block;      // a block of its region that it is filling, 0 if none
-  shm::FutexWord ring_full;              // 1 while it waits for the parent to take results
-  std::atomic<std::uint64_t> tasks_run;  // by this incarnation
+  std::atomic<std::uint64_t> item;        // the item it computes
+  std::atomic<std::int64_t> started_ns;   // when the cell or (if watched) the item started; 0: nothing runs
+  std::atomic<std::uint64_t> block;       // a block of its region that it is filling, 0 if none
+  shm::FutexWord ring_full;               // 1 while it waits for the parent to take results
+  std::atomic<std::uint64_t> tasks_run;   // by this incarnation
   // Written at its start: where run_worker() lies in the worker, and how many frames are around a task's.
   std::atomic<std::uint64_t> anchor;
   std::atomic<std::uint32_t> outer_frames;
@@ -181,20 +195,21 @@ struct alignas(64) WorkerSlot {
 
 struct Board {
   std::uint32_t workers;
-  std::uint32_t cores;  // that this pool's processes can keep busy
+  std::uint32_t cores;                 // that this pool's processes can keep busy
   std::uint64_t max_tasks_per_worker;  // 0: no limit
   std::uint64_t memory_limit;          // bytes of private memory that a worker may add; 0: no limit
   wire::Function initializer;
-  std::uint64_t initializer_block;     // Packet; 0: none
+  std::uint64_t initializer_block;  // Packet; 0: none
   std::uint64_t initializer_size;
-  std::uint64_t region_size;           // of each arena
-  std::atomic<std::uint32_t> stop;     // 1: workers leave
+  std::uint64_t region_size;        // of each arena
+  std::atomic<std::uint32_t> stop;  // 1: workers leave
 
-  alignas(64) shm::FutexWord parent_sleeping;       // 1 while threads of the parent sleep on it
-  std::atomic<std::uint32_t> supervisor_armed;      // 1: the next result should wake the supervisor if it is wanted
-  std::atomic<std::uint32_t> results_wanted;        // continuations that wait for results nobody may be waiting for
-  alignas(64) WorkerSet searching;                  // workers that look for work and will find it
-  alignas(64) WorkerSet idle;                       // workers asleep; who removes one wakes it
+  alignas(64) shm::FutexWord parent_sleeping;  // 1 while threads of the parent sleep on it
+  std::atomic<std::uint32_t>
+      supervisor_armed;                       // 1: the next result should wake the supervisor if it is wanted
+  std::atomic<std::uint32_t> results_wanted;  // continuations that wait for results nobody may be waiting for
+  alignas(64) WorkerSet searching;            // workers that look for work and will find it
+  alignas(64) WorkerSet idle;                 // workers asleep; who removes one wakes it
   alignas(64) std::atomic<std::uint32_t> job_limit;  // jobs at and above this index are not active
   alignas(64) shm::ClaimQueue<queue_capacity> queue;
 };
@@ -207,29 +222,33 @@ struct ResultHeader {
   std::uint32_t index;       // cell or job
   std::uint32_t generation;  // of it
   std::uint32_t attempt;
-  std::uint64_t item;        // of a map
+  std::uint64_t item;  // of a map
   std::int64_t started_ns;
   std::int64_t completed_ns;
-  std::uint64_t block;       // a Packet in the worker's region; 0: the message follows this header
+  std::uint64_t block;  // a Packet in the worker's region; 0: the message follows this header
   std::uint64_t block_size;
 };
 
 // ---- Finding the parts.
 class Layout {
  public:
-  Layout(std::uint32_t workers, std::uint64_t region_size) noexcept : workers_(workers), region_size_(region_size) {}
+  Layout(std::uint32_t workers, std::uint64_t region_size) noexcept
+      : workers_(workers), region_size_(region_size) {}
 
   std::uint64_t slots() const noexcept { return round_up(sizeof(Board), 4096); }
   std::uint64_t cells() const noexcept { return slots() + round_up(sizeof(WorkerSlot) * workers_, 4096); }
   std::uint64_t jobs() const noexcept { return cells() + round_up(sizeof(Cell) * cell_count, 4096); }
   std::uint64_t chunks(std::uint32_t job) const noexcept {
-    return jobs() + round_up(sizeof(Job) * job_count, 4096) + job * round_up(sizeof(Chunk) * max_chunks, 4096);
+    return jobs() + round_up(sizeof(Job) * job_count, 4096) +
+           job * round_up(sizeof(Chunk) * max_chunks, 4096);
   }
   std::uint64_t ring(std::uint32_t worker) const noexcept {
     return chunks(job_count) + worker * round_up(shm::MessageRing::footprint(ring_capacity), 4096);
   }
   std::uint64_t parent_region() const noexcept { return ring(workers_); }
-  std::uint64_t worker_region(std::uint32_t worker) const noexcept { return parent_region() + (worker + 1) * region_size_; }
+  std::uint64_t worker_region(std::uint32_t worker) const noexcept {
+    return parent_region() + (worker + 1) * region_size_;
+  }
   std::uint64_t size() const noexcept { return worker_region(workers_); }
 
  private:
@@ -247,8 +266,12 @@ class BoardView {
   WorkerSlot& slot(std::uint32_t worker) const noexcept { return at<WorkerSlot>(layout_.slots())[worker]; }
   Cell& cell(std::uint32_t index) const noexcept { return at<Cell>(layout_.cells())[index]; }
   Job& job(std::uint32_t index) const noexcept { return at<Job>(layout_.jobs())[index]; }
-  Chunk& chunk(std::uint32_t job, std::uint32_t index) const noexcept { return at<Chunk>(layout_.chunks(job))[index]; }
-  shm::MessageRing ring(std::uint32_t worker) const noexcept { return {data_ + layout_.ring(worker), ring_capacity}; }
+  Chunk& chunk(std::uint32_t job, std::uint32_t index) const noexcept {
+    return at<Chunk>(layout_.chunks(job))[index];
+  }
+  shm::MessageRing ring(std::uint32_t worker) const noexcept {
+    return {data_ + layout_.ring(worker), ring_capacity};
+  }
   std::byte* bytes(std::uint64_t offset) const noexcept { return data_ + offset; }
   const Layout& layout() const noexcept { return layout_; }
 

@@ -44,7 +44,9 @@ TEST_CASE("the parts of a board do not overlap and are aligned") {
   CHECK(layout.ring(0) >= layout.chunks(job_count - 1) + max_chunks * sizeof(Chunk));
   CHECK(layout.worker_region(0) >= layout.ring(4) + shm::MessageRing::footprint(ring_capacity));
   CHECK(layout.size() == layout.worker_region(4) + (1 << 20));
-  for (const auto offset : {layout.slots(), layout.cells(), layout.jobs(), layout.ring(3), layout.worker_region(2)}) CHECK(offset % 4096 == 0);
+  for (const auto offset :
+       {layout.slots(), layout.cells(), layout.jobs(), layout.ring(3), layout.worker_region(2)})
+    CHECK(offset % 4096 == 0);
 }
 
 TEST_CASE_FIXTURE(BoardFixture, "chunks are claimed in order, only where their items are in place") {
@@ -86,7 +88,9 @@ TEST_CASE_FIXTURE(BoardFixture, "a chunk that is opened again is found, though t
   CHECK_FALSE(claim_chunk(view, 0, 1, claim));
 }
 
-TEST_CASE_FIXTURE(BoardFixture, "two workers and a parent that opens chunks again: each chunk is done as often as it was opened") {
+TEST_CASE_FIXTURE(
+    BoardFixture,
+    "two workers and a parent that opens chunks again: each chunk is done as often as it was opened") {
   constexpr std::uint32_t chunks = 2000;
   constexpr int times = 3;
   start_job(0, chunks, 1);
@@ -102,7 +106,8 @@ TEST_CASE_FIXTURE(BoardFixture, "two workers and a parent that opens chunks agai
       }
       ++data[claim.chunk];
       ++runs[claim.chunk];
-      view.chunk(0, claim.chunk).owner.store(chunk_owner(claim.generation, chunk_done), std::memory_order_release);
+      view.chunk(0, claim.chunk)
+          .owner.store(chunk_owner(claim.generation, chunk_done), std::memory_order_release);
       ++finished;
     }
   };
@@ -111,7 +116,8 @@ TEST_CASE_FIXTURE(BoardFixture, "two workers and a parent that opens chunks agai
   const auto generation = view.job(0).generation.load();
   for (int round = 1; round < times; ++round) {
     for (std::uint32_t i = 0; i < chunks; ++i) {
-      while (view.chunk(0, i).owner.load(std::memory_order_acquire) != chunk_owner(generation, chunk_done)) std::this_thread::yield();
+      while (view.chunk(0, i).owner.load(std::memory_order_acquire) != chunk_owner(generation, chunk_done))
+        std::this_thread::yield();
       reopen_chunk(view, {.job = 0, .generation = generation, .chunk = i});
     }
   }

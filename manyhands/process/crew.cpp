@@ -19,7 +19,8 @@ namespace manyhands::process {
 namespace {
 
 #if defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t largest_region = std::uint64_t{4} << 30;  // ThreadSanitizer leaves little address space
+constexpr std::uint64_t largest_region = std::uint64_t{4}
+                                         << 30;  // ThreadSanitizer leaves little address space
 #else
 constexpr std::uint64_t largest_region = std::uint64_t{64} << 30;
 #endif
@@ -47,7 +48,8 @@ std::pair<shm::Segment, Layout> reserve_board(std::uint32_t workers) {
 
 std::exception_ptr Outcome::exception() const {
   if (error) return error;
-  return payload.read([this](wire::Reader& reader) { return wire::to_exception(wire::unpack<ErrorRecord>(reader), place); });
+  return payload.read(
+      [this](wire::Reader& reader) { return wire::to_exception(wire::unpack<ErrorRecord>(reader), place); });
 }
 
 std::shared_ptr<Crew> Crew::start(const CrewOptions& options) {
@@ -68,7 +70,8 @@ Crew::Crew(const CrewOptions& options)
         memory_ = std::make_shared<shm::Segment>(std::move(segment));
         view_ = BoardView(memory_->data(), layout);
         view_.board().workers = options_.workers;
-        view_.board().region_size = layout.parent_region() == 0 ? 0 : layout.worker_region(0) - layout.parent_region();
+        view_.board().region_size =
+            layout.parent_region() == 0 ? 0 : layout.worker_region(0) - layout.parent_region();
         return shm::Arena(*memory_, layout.parent_region(), view_.board().region_size, argument_cache_bytes);
       }()),
       calls_(cell_count),
@@ -92,7 +95,8 @@ void Crew::create_board() {
     wire::write_packet(view_.bytes(board.initializer_block), call, {});
   }
   free_cells_.resize(cell_count);
-  for (std::uint32_t i = 0; i < cell_count; ++i) free_cells_[i] = cell_count - 1 - i;  // the first cells first: warm pages
+  for (std::uint32_t i = 0; i < cell_count; ++i)
+    free_cells_[i] = cell_count - 1 - i;  // the first cells first: warm pages
   free_cell_count_.store(cell_count);
   for (std::uint32_t worker = 0; worker < options_.workers; ++worker) reset_slot(worker);
 }
@@ -117,7 +121,7 @@ void Crew::require_usable() const {
 }
 
 void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const CallOptions& options,
-                        std::shared_ptr<PendingCall> pending) {
+                  std::shared_ptr<PendingCall> pending) {
   for (;;) {
     {
       const MutexLock lock(mutex_);
@@ -162,10 +166,11 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
         if (cell.block != 0) shm::Arena::release(memory_->data(), cell.block);
       }
     }
-    // Full: take results meanwhile, and go on when half of the cells are free again, or at least one after a while.
-    // A queue full of stale tickets empties as workers come by; nobody tells, hence the bound.
+    // Full: take results meanwhile, and go on when half of the cells are free again, or at least one after a
+    // while. A queue full of stale tickets empties as workers come by; nobody tells, hence the bound.
     const auto& queue = view_.board().queue;
-    wait([this] { return free_cell_count_.load() >= cell_count / 2 || !usable_.load(); }, Deadline(std::chrono::microseconds(200)));
+    wait([this] { return free_cell_count_.load() >= cell_count / 2 || !usable_.load(); },
+         Deadline(std::chrono::microseconds(200)));
     wait([this] { return free_cell_count_.load() > 0 || !usable_.load(); }, {});
     wait([&] { return !queue.full() || !usable_.load(); }, Deadline(std::chrono::milliseconds(1)));
   }
@@ -206,7 +211,8 @@ bool Crew::any_job_free() const noexcept {
 MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pending) {
   const std::uint64_t chunk_size = chunk_size_for(request.items, request.options.chunk);
   const auto chunks = static_cast<std::uint32_t>((request.items + chunk_size - 1) / chunk_size);
-  const bool in_place = options_.start == Start::fork && !request.packed_input;  // workers see the caller's memory
+  const bool in_place =
+      options_.start == Start::fork && !request.packed_input;  // workers see the caller's memory
   MapHandle handle;
   std::byte* copy_to = nullptr;
   for (;;) {
@@ -222,7 +228,8 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
         wire::write_packet(next.state.data(), request.state, request.state_buffers);
         next.input = std::move(request.packed_input);
         if (!request.plain_input.empty() && !in_place) {
-          next.input = SharedBlock(memory_, arena_.allocate(request.plain_input.size()), request.plain_input.size());
+          next.input =
+              SharedBlock(memory_, arena_.allocate(request.plain_input.size()), request.plain_input.size());
           copy_to = next.input.data();
           next.copying = true;
         }
@@ -263,7 +270,8 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
         job.generation.store(generation, std::memory_order_release);  // publishes all of the above
         update_job_limit();
         outstanding_.fetch_add(1);
-        handle = {.job = *index, .generation = generation, .output = map.output ? map.output.data() : nullptr};
+        handle = {
+            .job = *index, .generation = generation, .output = map.output ? map.output.data() : nullptr};
         if (!map.copying) wake_for_work(view_);
         if (map.has_deadline) wake_supervisor();
         break;
@@ -303,13 +311,16 @@ bool Crew::cancel(CallHandle handle, const CancelOptions& options) {
     const MutexLock lock(mutex_);
     pump(done);
     Cell& cell = view_.cell(handle.cell);
-    if (calls_[handle.cell].pending != nullptr && CellState::unpack(cell.state.load()).generation == handle.generation) {
+    if (calls_[handle.cell].pending != nullptr &&
+        CellState::unpack(cell.state.load()).generation == handle.generation) {
       const CellState queued{.generation = handle.generation, .phase = CellPhase::queued};
       auto expected = queued.pack();
       // Claimed by nobody, not even by a worker: its ticket in the queue is stale from here on.
       const CellState taken{.generation = handle.generation, .phase = CellPhase::claimed, .worker = 0xffff};
       if (cell.state.compare_exchange_strong(expected, taken.pack())) {
-        finish_call(handle.cell, {.error = std::make_exception_ptr(Cancelled("the task was cancelled before it started"))}, done);
+        finish_call(handle.cell,
+                    {.error = std::make_exception_ptr(Cancelled("the task was cancelled before it started"))},
+                    done);
         cancelled = true;
       } else {
         cell.cancel.store(1);
@@ -336,7 +347,8 @@ bool Crew::cancel(MapHandle handle, const CancelOptions& options) {
       if (options.kill) {
         for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
           const auto& slot = view_.slot(worker);
-          if (slot.job.load() == handle.job && slot.generation.load() == handle.generation) kill_worker(worker, KillReason::cancelled);
+          if (slot.job.load() == handle.job && slot.generation.load() == handle.generation)
+            kill_worker(worker, KillReason::cancelled);
         }
       }
       fail_map(handle.job, {.error = std::make_exception_ptr(Cancelled("the map was cancelled"))}, done);
@@ -381,7 +393,8 @@ void Crew::poll() {
 }
 
 void Crew::pump(Completions& done) {
-  // The ends of chunks are read before the rings: the items of a chunk that has ended are in the ring by then.
+  // The ends of chunks are read before the rings: the items of a chunk that has ended are in the ring by
+  // then.
   std::array<std::uint32_t, job_count> cursors{};
   const auto jobs = view_.board().job_limit.load(std::memory_order_relaxed);
   for (std::uint32_t job = 0; job < jobs; ++job) cursors[job] = scan_job(job);
@@ -410,7 +423,11 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
   Outcome outcome{.payload = {},
                   .is_error = header.kind != ResultKind::value && header.kind != ResultKind::item_value,
                   .error = nullptr,
-                  .place = {.task = -1, .attempt = header.attempt, .worker = static_cast<std::int32_t>(worker), .pid = states_[worker].pid, .host = {}},
+                  .place = {.task = -1,
+                            .attempt = header.attempt,
+                            .worker = static_cast<std::int32_t>(worker),
+                            .pid = states_[worker].pid,
+                            .host = {}},
                   .started_ns = header.started_ns,
                   .completed_ns = header.completed_ns};
   if (header.block != 0) {
@@ -424,7 +441,8 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
     case ResultKind::error: {
       if (header.index >= cell_count || calls_[header.index].pending == nullptr) return;
       const Cell& cell = view_.cell(header.index);
-      if (CellState::unpack(cell.state.load(std::memory_order_relaxed)).generation != header.generation) return;
+      if (CellState::unpack(cell.state.load(std::memory_order_relaxed)).generation != header.generation)
+        return;
       outcome.place.task = static_cast<std::int64_t>(cell.number);
       finish_call(header.index, std::move(outcome), done);
       return;
@@ -434,7 +452,9 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
       if (header.index >= job_count) return;
       MapState& map = maps_[header.index];
       const Job& job = view_.job(header.index);
-      if (map.pending == nullptr || map.ended || job.generation.load(std::memory_order_relaxed) != header.generation) return;
+      if (map.pending == nullptr || map.ended ||
+          job.generation.load(std::memory_order_relaxed) != header.generation)
+        return;
       if (header.item >= job.items) return;
       if (header.kind == ResultKind::item_value) {
         map.pending->deliver_item(header.item, std::move(outcome.payload));
@@ -449,13 +469,16 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
         std::rethrow_exception(outcome.exception());
       } catch (const std::exception& e) {
         try {
-          std::throw_with_nested(InitializerFailed(fmt::format("the pool's initializer failed in worker {} (pid {}): {}; the pool runs no tasks",
-                                                               worker, states_[worker].pid, e.what())));
+          std::throw_with_nested(InitializerFailed(
+              fmt::format("the pool's initializer failed in worker {} (pid {}): {}; the pool runs no tasks",
+                          worker, states_[worker].pid, e.what())));
         } catch (...) {
           break_pool(std::current_exception(), done);
         }
       } catch (...) {
-        break_pool(std::make_exception_ptr(InitializerFailed("the pool's initializer failed; the pool runs no tasks")), done);
+        break_pool(std::make_exception_ptr(
+                       InitializerFailed("the pool's initializer failed; the pool runs no tasks")),
+                   done);
       }
       return;
     }
@@ -469,7 +492,8 @@ void Crew::finish_call(std::uint32_t index, Outcome outcome, Completions& done) 
   call.pending = nullptr;
   Cell& cell = view_.cell(index);
   if (cell.block != 0) shm::Arena::release(memory_->data(), std::exchange(cell.block, 0));
-  const CellState free{.generation = CellState::unpack(cell.state.load(std::memory_order_relaxed)).generation + 1};
+  const CellState free{.generation =
+                           CellState::unpack(cell.state.load(std::memory_order_relaxed)).generation + 1};
   cell.state.store(free.pack(), std::memory_order_release);
   free_cells_.push_back(index);
   free_cell_count_.fetch_add(1);
@@ -482,7 +506,8 @@ std::uint32_t Crew::scan_job(std::uint32_t index) const {
   const auto done = chunk_owner(job.generation.load(std::memory_order_relaxed), chunk_done);
   std::uint32_t cursor = map.cursor;
   // acquire: the results of the chunk are visible
-  while (cursor < job.chunks && view_.chunk(index, cursor).owner.load(std::memory_order_acquire) == done) ++cursor;
+  while (cursor < job.chunks && view_.chunk(index, cursor).owner.load(std::memory_order_acquire) == done)
+    ++cursor;
   return cursor;
 }
 
@@ -514,7 +539,8 @@ void Crew::fail_map(std::uint32_t index, Outcome outcome, Completions& done) {
   const auto generation = job.generation.load(std::memory_order_relaxed);
   for (std::uint32_t i = map.cursor; i < job.chunks; ++i) {  // nobody shall start them any more
     auto open = chunk_owner(generation, chunk_open);
-    if (view_.chunk(index, i).owner.compare_exchange_strong(open, chunk_owner(generation, chunk_done))) job.unfinished.fetch_sub(1);
+    if (view_.chunk(index, i).owner.compare_exchange_strong(open, chunk_owner(generation, chunk_done)))
+      job.unfinished.fetch_sub(1);
   }
 }
 
@@ -524,7 +550,8 @@ std::vector<ChunkRun> Crew::chunk_runs(std::uint32_t index) const {
   runs.reserve(job.chunks);
   for (std::uint32_t i = 0; i < job.chunks; ++i) {
     const Chunk& chunk = view_.chunk(index, i);
-    const bool done = chunk.owner.load(std::memory_order_acquire) == chunk_owner(job.generation.load(), chunk_done);
+    const bool done =
+        chunk.owner.load(std::memory_order_acquire) == chunk_owner(job.generation.load(), chunk_done);
     runs.push_back({.first = chunk.begin,
                     .count = chunk.end - chunk.begin,
                     .started_ns = done ? chunk.started_ns : 0,
@@ -537,7 +564,8 @@ std::vector<ChunkRun> Crew::chunk_runs(std::uint32_t index) const {
 
 // ---- Waiting.
 
-bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline, const std::function<bool()>& idle) {
+bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
+                const std::function<bool()>& idle) {
   if (done()) return true;
   for (;;) {
     poll();

@@ -1,12 +1,13 @@
 #pragma once
 // Crew: the workers of one pool and the shared memory through which they work, as the parent sees them.
 //
-// Bytes in, bytes out: Pool (pool.hpp) puts the types around it. Calls go into cells, maps into jobs (board.hpp);
-// outcomes come through the workers' rings and are handed to the PendingCall or PendingMap that waits for them. Whoever
-// waits takes the results itself (poll); the supervisor thread looks after what nobody waits for, deaths, deadlines.
+// Bytes in, bytes out: Pool (pool.hpp) puts the types around it. Calls go into cells, maps into jobs
+// (board.hpp); outcomes come through the workers' rings and are handed to the PendingCall or PendingMap that
+// waits for them. Whoever waits takes the results itself (poll); the supervisor thread looks after what
+// nobody waits for, deaths, deadlines.
 //
-// Any thread. Everything the parent keeps is guarded by one mutex; no user code runs under it: outcomes are delivered
-// under it as bytes, and complete() is called after it.
+// Any thread. Everything the parent keeps is guarded by one mutex; no user code runs under it: outcomes are
+// delivered under it as bytes, and complete() is called after it.
 
 #include <atomic>
 #include <cstdint>
@@ -54,9 +55,9 @@ struct CrewOptions {
 
 // How one run of a task ended.
 struct Outcome {
-  Payload payload;              // the packed value or ErrorRecord
-  bool is_error = false;        // payload is an ErrorRecord
-  std::exception_ptr error;     // set if the outcome was made here: WorkerDied, Cancelled, ...
+  Payload payload;           // the packed value or ErrorRecord
+  bool is_error = false;     // payload is an ErrorRecord
+  std::exception_ptr error;  // set if the outcome was made here: WorkerDied, Cancelled, ...
   Place place;
   std::int64_t started_ns = 0;
   std::int64_t completed_ns = 0;
@@ -74,9 +75,10 @@ struct CallHandle {
 class PendingCall {
  public:
   virtual ~PendingCall() = default;
-  virtual void queued(CallHandle handle) = 0;    // under the crew's mutex: under this handle it can be cancelled
-  virtual void deliver(Outcome outcome) = 0;     // under the mutex, once
-  virtual void complete() = 0;                   // outside of it, after deliver()
+  virtual void queued(
+      CallHandle handle) = 0;                 // under the crew's mutex: under this handle it can be cancelled
+  virtual void deliver(Outcome outcome) = 0;  // under the mutex, once
+  virtual void complete() = 0;                // outside of it, after deliver()
 };
 
 struct MapHandle {
@@ -102,25 +104,27 @@ class PendingMap {
   virtual void deliver_item(std::uint64_t item, Payload payload) = 0;  // under the mutex, packed results only
   virtual bool has_item(std::uint64_t item) const = 0;                 // under the mutex
   // Under the mutex, once: all items are there, or `failure` says why not.
-  virtual void deliver_end(std::optional<Outcome> failure, SharedBlock output, std::vector<ChunkRun> chunks) = 0;
+  virtual void deliver_end(std::optional<Outcome> failure, SharedBlock output,
+                           std::vector<ChunkRun> chunks) = 0;
   virtual void complete() = 0;  // outside of the mutex, after deliver_end()
 };
 
 // A map as the pool asks for it. Spans are borrowed until start_map returns.
 struct MapRequest {
   wire::Function thunk;
-  ByteView state;                       // f's, packed
+  ByteView state;  // f's, packed
   std::span<const ByteView> state_buffers;
   std::uint64_t items = 0;
-  ByteView plain_input;                 // plain items, or
-  SharedBlock packed_input;             // made by make_input_block(): an array of PackedItem, then their packets
-  std::uint64_t output_size = 0;        // bytes of one plain result; 0: results are packed
+  ByteView plain_input;           // plain items, or
+  SharedBlock packed_input;       // made by make_input_block(): an array of PackedItem, then their packets
+  std::uint64_t output_size = 0;  // bytes of one plain result; 0: results are packed
   MapOptions options;
 };
 
 class Crew : public std::enable_shared_from_this<Crew> {
  public:
-  // Makes the shared memory and has the workers started; does not wait for them. Throws Error and SystemError.
+  // Makes the shared memory and has the workers started; does not wait for them. Throws Error and
+  // SystemError.
   static std::shared_ptr<Crew> start(const CrewOptions& options);
   explicit Crew(const CrewOptions& options);
   ~Crew();
@@ -129,7 +133,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
 
   // Sends a call; blocks while all cells are taken. Throws PoolBroken, InitializerFailed, ResourceExhausted.
   void submit(const wire::Function& thunk, const wire::Writer& call, const CallOptions& options,
-                    std::shared_ptr<PendingCall> pending) MH_EXCLUDES(mutex_);
+              std::shared_ptr<PendingCall> pending) MH_EXCLUDES(mutex_);
   MapHandle start_map(MapRequest request, std::shared_ptr<PendingMap> pending) MH_EXCLUDES(mutex_);
   // A block for packed items, to be filled by the caller and passed to start_map. Throws ResourceExhausted.
   SharedBlock make_input_block(std::uint64_t size) MH_EXCLUDES(mutex_);
@@ -140,10 +144,10 @@ class Crew : public std::enable_shared_from_this<Crew> {
 
   // Takes the results that are there. Does not block.
   void poll() MH_EXCLUDES(mutex_);
-  // Blocks until done() or the deadline, taking results meanwhile; `idle()` is called before it would go to sleep and
-  // returns true if it did something useful instead. Returns done().
-  bool wait(const std::function<bool()>& done, const Deadline& deadline, const std::function<bool()>& idle = {})
-      MH_EXCLUDES(mutex_);
+  // Blocks until done() or the deadline, taking results meanwhile; `idle()` is called before it would go to
+  // sleep and returns true if it did something useful instead. Returns done().
+  bool wait(const std::function<bool()>& done, const Deadline& deadline,
+            const std::function<bool()>& idle = {}) MH_EXCLUDES(mutex_);
 
   // Items of a running map that are done, and whether the chunk with `item` is.
   std::uint64_t items_done(MapHandle handle) const noexcept;
@@ -193,8 +197,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
     SharedBlock output;
     std::uint32_t cursor = 0;  // chunks before it are done
     int retries = 0;
-    bool ended = false;        // deliver_end() was called; the job waits for its running chunks
-    bool copying = false;      // start_map still writes the input
+    bool ended = false;    // deliver_end() was called; the job waits for its running chunks
+    bool copying = false;  // start_map still writes the input
     bool has_deadline = false;
   };
   // Outcomes to complete() once the mutex is free.
@@ -233,11 +237,12 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void on_lost_all(Completions& done) MH_REQUIRES(mutex_);
   void recover_calls(std::uint32_t worker, const WorkerEvent& event, Completions& done) MH_REQUIRES(mutex_);
   void recover_maps(std::uint32_t worker, const WorkerEvent& event, Completions& done) MH_REQUIRES(mutex_);
-  void recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const WorkerEvent& event, Completions& done) MH_REQUIRES(mutex_);
+  void recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const WorkerEvent& event,
+                     Completions& done) MH_REQUIRES(mutex_);
   void replace_worker(std::uint32_t worker, Completions& done) MH_REQUIRES(mutex_);
   void reset_slot(std::uint32_t worker) MH_REQUIRES(mutex_);
-  Outcome loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64_t task, bool in_map, std::uint32_t attempt,
-                  std::int64_t deadline_ns) MH_REQUIRES(mutex_);
+  Outcome loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64_t task, bool in_map,
+                  std::uint32_t attempt, std::int64_t deadline_ns) MH_REQUIRES(mutex_);
   void break_pool(const std::exception_ptr& reason, Completions& done) MH_REQUIRES(mutex_);
   std::int64_t enforce_deadlines() MH_REQUIRES(mutex_);
   void kill_worker(std::uint32_t worker, KillReason reason) MH_REQUIRES(mutex_);

@@ -34,11 +34,13 @@ std::uint64_t machine_oom_kills() {
   return 0;
 }
 
-// The stack that a dead worker's crash handler left, as places in this program. A worker that was started by exec has
-// its modules elsewhere: there only the main program's frames are known, by the distance of a function that both have.
+// The stack that a dead worker's crash handler left, as places in this program. A worker that was started by
+// exec has its modules elsewhere: there only the main program's frames are known, by the distance of a
+// function that both have.
 std::vector<wire::Function> crash_stack(const WorkerSlot& slot) {
   std::vector<wire::Function> stack;
-  auto frames = std::min<std::size_t>(slot.crash_frames.load(std::memory_order_acquire), slot.crash_stack.size());
+  auto frames =
+      std::min<std::size_t>(slot.crash_frames.load(std::memory_order_acquire), slot.crash_stack.size());
   if (frames < slot.crash_stack.size()) frames -= std::min<std::size_t>(frames, slot.outer_frames.load());
   const auto here = reinterpret_cast<std::uint64_t>(&run_worker);
   const auto distance = here - slot.anchor.load();
@@ -77,7 +79,8 @@ void Crew::supervise() {
     std::int64_t timeout_ns = INT64_MAX;
     {
       const MutexLock lock(mutex_);
-      view_.board().supervisor_armed.store(1);  // before the look at the rings: see Worker::wake_supervisor_if_wanted
+      view_.board().supervisor_armed.store(
+          1);  // before the look at the rings: see Worker::wake_supervisor_if_wanted
       pump(done);
       take_events(done);
       timeout_ns = enforce_deadlines();
@@ -87,7 +90,8 @@ void Crew::supervise() {
     std::vector<pollfd> polled{{supervisor_fd_.get(), POLLIN, 0}};
     for (const int fd : fds) polled.push_back({fd, POLLIN, 0});
     timespec timeout{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
-    static_cast<void>(::ppoll(polled.data(), polled.size(), timeout_ns == INT64_MAX ? nullptr : &timeout, nullptr));
+    static_cast<void>(
+        ::ppoll(polled.data(), polled.size(), timeout_ns == INT64_MAX ? nullptr : &timeout, nullptr));
     std::uint64_t ignored = 0;
     static_cast<void>(!::read(supervisor_fd_.get(), &ignored, sizeof ignored));
   }
@@ -98,24 +102,33 @@ void Crew::supervise() {
 void Crew::take_events(Completions& done) {
   for (WorkerEvent& event : spawner_->events()) {
     switch (event.kind) {
-      case WorkerEvent::Kind::started: on_started(event); break;
-      case WorkerEvent::Kind::exited: on_exited(event, done); break;
+      case WorkerEvent::Kind::started:
+        on_started(event);
+        break;
+      case WorkerEvent::Kind::exited:
+        on_exited(event, done);
+        break;
       case WorkerEvent::Kind::stopped:
-        // It may have been chosen to look for work: others must not rely on it. Taken from its sleep, it looks for
-        // work itself when it goes on; asleep and not in the set, nobody would wake it any more.
+        // It may have been chosen to look for work: others must not rely on it. Taken from its sleep, it
+        // looks for work itself when it goes on; asleep and not in the set, nobody would wake it any more.
         view_.board().idle.remove(event.worker);
         view_.board().searching.remove(event.worker);
         wake_worker(view_, event.worker);
         wake_for_work(view_);
-        log::warn(fmt::format("worker {} (pid {}) was stopped by {}; it goes on with SIGCONT", event.worker, event.pid, signal_text(event.status)));
+        log::warn(fmt::format("worker {} (pid {}) was stopped by {}; it goes on with SIGCONT", event.worker,
+                              event.pid, signal_text(event.status)));
         break;
       case WorkerEvent::Kind::failed:
         states_[event.worker].gone = true;
         if (std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) { return s.gone; })) {
-          break_pool(std::make_exception_ptr(PoolBroken(SystemError("start a worker process", event.status).what())), done);
+          break_pool(
+              std::make_exception_ptr(PoolBroken(SystemError("start a worker process", event.status).what())),
+              done);
         }
         break;
-      case WorkerEvent::Kind::lost_all: on_lost_all(done); break;
+      case WorkerEvent::Kind::lost_all:
+        on_lost_all(done);
+        break;
     }
   }
 }
@@ -142,7 +155,8 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   view_.board().idle.remove(worker);
   view_.board().searching.remove(worker);
   state.failed_starts = phase == WorkerPhase::starting ? state.failed_starts + 1 : 0;
-  if (!closed_ && !broken_ && phase == WorkerPhase::starting && (options_.has_initializer || state.failed_starts >= failed_starts_allowed)) {
+  if (!closed_ && !broken_ && phase == WorkerPhase::starting &&
+      (options_.has_initializer || state.failed_starts >= failed_starts_allowed)) {
     const Death death{.pid = event.pid,
                       .worker = static_cast<std::int32_t>(worker),
                       .signal = WIFSIGNALED(event.status) ? WTERMSIG(event.status) : 0,
@@ -150,8 +164,9 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
                       .peak_memory = event.peak_memory,
                       .stack = crash_stack(view_.slot(worker))};
     try {
-      std::throw_with_nested(InitializerFailed(fmt::format("{} before it could run tasks{}; the pool runs no tasks", WorkerDied(death).what(),
-                                                           options_.has_initializer ? ", in the pool's initializer" : "")));
+      std::throw_with_nested(InitializerFailed(
+          fmt::format("{} before it could run tasks{}; the pool runs no tasks", WorkerDied(death).what(),
+                      options_.has_initializer ? ", in the pool's initializer" : "")));
     } catch (...) {
       break_pool(std::current_exception(), done);
     }
@@ -173,7 +188,9 @@ void Crew::replace_worker(std::uint32_t worker, Completions& done) {
     return;
   }
   if (std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) { return s.gone; })) {
-    break_pool(std::make_exception_ptr(PoolBroken("all worker processes of this pool are dead and cannot be replaced")), done);
+    break_pool(std::make_exception_ptr(
+                   PoolBroken("all worker processes of this pool are dead and cannot be replaced")),
+               done);
   }
 }
 
@@ -193,7 +210,9 @@ void Crew::reset_slot(std::uint32_t worker) {
 
 void Crew::on_lost_all(Completions& done) {
   pump(done);
-  const std::string reason = "the zygote, from which worker processes are started, was killed, and the workers with it; make a new pool";
+  const std::string reason =
+      "the zygote, from which worker processes are started, was killed, and the workers with it; make a new "
+      "pool";
   for (auto& state : states_) {
     state.gone = true;
     state.pid = 0;
@@ -203,18 +222,26 @@ void Crew::on_lost_all(Completions& done) {
 
 // ---- What a dead worker leaves behind.
 
-Outcome Crew::loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64_t task, bool in_map, std::uint32_t attempt,
-                      std::int64_t deadline_ns) {
+Outcome Crew::loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64_t task, bool in_map,
+                      std::uint32_t attempt, std::int64_t deadline_ns) {
   const WorkerState& state = states_[worker];
-  Outcome outcome{.payload = {}, .is_error = true, .error = nullptr, .place = {.task = task, .attempt = attempt, .worker = static_cast<std::int32_t>(worker), .pid = event.pid, .host = {}}};
+  Outcome outcome{.payload = {},
+                  .is_error = true,
+                  .error = nullptr,
+                  .place = {.task = task,
+                            .attempt = attempt,
+                            .worker = static_cast<std::int32_t>(worker),
+                            .pid = event.pid,
+                            .host = {}}};
   if (state.kill_reason == KillReason::deadline) {
     outcome.error = std::make_exception_ptr(DeadlineExceeded(fmt::format(
-        "{} {} ran longer than its deadline of {}; its worker {} (pid {}) was killed and replaced", in_map ? "item" : "task", task,
-        seconds_text(deadline_ns), worker, event.pid)));
+        "{} {} ran longer than its deadline of {}; its worker {} (pid {}) was killed and replaced",
+        in_map ? "item" : "task", task, seconds_text(deadline_ns), worker, event.pid)));
     return outcome;
   }
   if (state.kill_reason == KillReason::cancelled) {
-    outcome.error = std::make_exception_ptr(Cancelled("the task was cancelled while it ran; its worker was killed and replaced"));
+    outcome.error = std::make_exception_ptr(
+        Cancelled("the task was cancelled while it ran; its worker was killed and replaced"));
     return outcome;
   }
   const int signal = WIFSIGNALED(event.status) ? WTERMSIG(event.status) : 0;
@@ -223,16 +250,17 @@ Outcome Crew::loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64
     const auto kills = machine_oom_kills();
     out_of_memory = kills > std::exchange(oom_kills_, kills);
   }
-  outcome.error = std::make_exception_ptr(WorkerDied({.pid = event.pid,
-                                                      .worker = static_cast<std::int32_t>(worker),
-                                                      .task = task,
-                                                      .in_map = in_map,
-                                                      .attempt = attempt,
-                                                      .signal = signal,
-                                                      .exit_code = WIFEXITED(event.status) ? WEXITSTATUS(event.status) : 0,
-                                                      .out_of_memory = out_of_memory,
-                                                      .peak_memory = event.peak_memory,
-                                                      .stack = crash_stack(view_.slot(worker))}));
+  outcome.error = std::make_exception_ptr(
+      WorkerDied({.pid = event.pid,
+                  .worker = static_cast<std::int32_t>(worker),
+                  .task = task,
+                  .in_map = in_map,
+                  .attempt = attempt,
+                  .signal = signal,
+                  .exit_code = WIFEXITED(event.status) ? WEXITSTATUS(event.status) : 0,
+                  .out_of_memory = out_of_memory,
+                  .peak_memory = event.peak_memory,
+                  .stack = crash_stack(view_.slot(worker))}));
   return outcome;
 }
 
@@ -251,14 +279,18 @@ void Crew::recover_calls(std::uint32_t worker, const WorkerEvent& event, Complet
         --call.retries_left;
         ++cell.attempt;
       }
-      const CellState queued{.generation = state.generation + 1, .phase = CellPhase::queued};  // results of the old run are stale
+      const CellState queued{.generation = state.generation + 1,
+                             .phase = CellPhase::queued};  // results of the old run are stale
       cell.state.store(queued.pack(), std::memory_order_release);
       if (view_.board().queue.try_push({.cell = index, .generation = queued.generation})) {
         call.pending->queued({.cell = index, .generation = queued.generation});
         continue;
       }
     }
-    finish_call(index, loss_of(worker, event, static_cast<std::int64_t>(cell.number), false, cell.attempt, cell.deadline_ns), done);
+    finish_call(
+        index,
+        loss_of(worker, event, static_cast<std::int64_t>(cell.number), false, cell.attempt, cell.deadline_ns),
+        done);
   }
 }
 
@@ -278,12 +310,14 @@ void Crew::recover_maps(std::uint32_t worker, const WorkerEvent& event, Completi
   pump(done);
 }
 
-void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const WorkerEvent& event, Completions& done) {
+void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const WorkerEvent& event,
+                         Completions& done) {
   Job& job = view_.job(claim.job);
   MapState& map = maps_[claim.job];
   Chunk& chunk = view_.chunk(claim.job, claim.chunk);
   const WorkerSlot& slot = view_.slot(worker);
-  const bool journalled = slot.job.load() == claim.job && slot.generation.load() == claim.generation && slot.chunk.load() == claim.chunk;
+  const bool journalled = slot.job.load() == claim.job && slot.generation.load() == claim.generation &&
+                          slot.chunk.load() == claim.chunk;
   std::uint64_t item = journalled ? std::clamp(slot.item.load(), chunk.begin, chunk.end) : chunk.begin;
   bool lost = journalled && item < chunk.end;  // this item was being computed
   if (lost && job.output_block == 0 && map.pending->has_item(item)) {
@@ -291,18 +325,23 @@ void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const Wo
     lost = false;
   }
   const std::uint32_t attempt = item == chunk.begin ? chunk.attempt : 1;
-  const bool retry = states_[worker].kill_reason == KillReason::none && static_cast<int>(attempt) <= map.retries;
-  const bool can_go_on = spawner_->can_respawn() || std::any_of(states_.begin(), states_.end(), [&](const WorkerState& s) { return !s.gone && &s != &states_[worker]; });
+  const bool retry =
+      states_[worker].kill_reason == KillReason::none && static_cast<int>(attempt) <= map.retries;
+  const bool can_go_on = spawner_->can_respawn() ||
+                         std::any_of(states_.begin(), states_.end(),
+                                     [&](const WorkerState& s) { return !s.gone && &s != &states_[worker]; });
   job.done_items.fetch_add(item - chunk.begin, std::memory_order_relaxed);
   if (!map.ended && item < chunk.end && (!lost || retry) && can_go_on && !closed_ && !broken_) {
     chunk.attempt = lost ? attempt + 1 : attempt;
     chunk.begin = item;
-    // Whether it had been subtracted already is not known: too small a count wakes too often, never too rarely.
+    // Whether it had been subtracted already is not known: too small a count wakes too often, never too
+    // rarely.
     reopen_chunk(view_, claim);
     return;
   }
   if (!map.ended && item < chunk.end) {
-    fail_map(claim.job, loss_of(worker, event, static_cast<std::int64_t>(item), true, attempt, job.deadline_ns), done);
+    fail_map(claim.job,
+             loss_of(worker, event, static_cast<std::int64_t>(item), true, attempt, job.deadline_ns), done);
   }
   job.unfinished.fetch_sub(1);
   chunk.owner.store(chunk_owner(claim.generation, chunk_done), std::memory_order_release);
@@ -341,10 +380,12 @@ void Crew::seal() noexcept {
 std::int64_t Crew::enforce_deadlines() {
   std::int64_t shortest = INT64_MAX;  // of what may start at any time
   for (std::uint32_t index = 0; index < cell_count; ++index) {
-    if (calls_[index].pending != nullptr && calls_[index].has_deadline) shortest = std::min(shortest, view_.cell(index).deadline_ns);
+    if (calls_[index].pending != nullptr && calls_[index].has_deadline)
+      shortest = std::min(shortest, view_.cell(index).deadline_ns);
   }
   for (std::uint32_t index = 0; index < job_count; ++index) {
-    if (maps_[index].pending != nullptr && maps_[index].has_deadline) shortest = std::min(shortest, view_.job(index).deadline_ns);
+    if (maps_[index].pending != nullptr && maps_[index].has_deadline)
+      shortest = std::min(shortest, view_.job(index).deadline_ns);
   }
   if (shortest == INT64_MAX) return INT64_MAX;
   const std::int64_t now = now_ns();
@@ -416,10 +457,12 @@ void Crew::cancel_all(Completions& done) {
   take_events(done);
   usable_.store(false);
   const auto reason = std::make_exception_ptr(Cancelled("the pool was terminated"));
-  if (!broken_) broken_ = std::make_exception_ptr(PoolBroken("this pool was terminated; it takes no more tasks"));
+  if (!broken_)
+    broken_ = std::make_exception_ptr(PoolBroken("this pool was terminated; it takes no more tasks"));
   for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
     const auto& slot = view_.slot(worker);
-    const bool busy = slot.cell.load() != 0 || slot.job.load() != no_job || slot.phase.load() == WorkerPhase::starting;
+    const bool busy =
+        slot.cell.load() != 0 || slot.job.load() != no_job || slot.phase.load() == WorkerPhase::starting;
     if (busy) kill_worker(worker, KillReason::cancelled);
   }
   for (std::uint32_t index = 0; index < cell_count; ++index) {
@@ -444,7 +487,8 @@ void Crew::shut_down() {
     wake_supervisor();
     supervisor.join();
   }
-  // A worker leaves when it sees `stop`; one that does not (it was stopped, or hangs in a destructor) is killed.
+  // A worker leaves when it sees `stop`; one that does not (it was stopped, or hangs in a destructor) is
+  // killed.
   Deadline patience(std::chrono::seconds(2));
   for (;;) {
     Completions done;
@@ -456,7 +500,8 @@ void Crew::shut_down() {
       if (std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) { return s.gone; })) break;
       spawner_->add_poll_fds(fds);
       if (patience.passed()) {
-        for (std::uint32_t worker = 0; worker < options_.workers; ++worker) kill_worker(worker, KillReason::cancelled);
+        for (std::uint32_t worker = 0; worker < options_.workers; ++worker)
+          kill_worker(worker, KillReason::cancelled);
         patience = Deadline(std::chrono::milliseconds(100));
       }
     }
@@ -473,13 +518,17 @@ void Crew::shut_down() {
 void Crew::give_up_interrupted() {
   const auto left = outstanding_.load();
   if (on_interrupt() == OnInterrupt::raise) {
-    throw Interrupted(fmt::format("interrupted by Ctrl-C while waiting for {} call{} or map{}", left, left == 1 ? "" : "s", left == 1 ? "" : "s"));
+    throw Interrupted(fmt::format("interrupted by Ctrl-C while waiting for {} call{} or map{}", left,
+                                  left == 1 ? "" : "s", left == 1 ? "" : "s"));
   }
-  const std::string line = fmt::format("manyhands: interrupted; {} call{} or map{} had not finished, the workers are stopped\n", left, left == 1 ? "" : "s", left == 1 ? "" : "s");
+  const std::string line =
+      fmt::format("manyhands: interrupted; {} call{} or map{} had not finished, the workers are stopped\n",
+                  left, left == 1 ? "" : "s", left == 1 ? "" : "s");
   static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
   {
     const MutexLock lock(mutex_);
-    for (std::uint32_t worker = 0; worker < options_.workers; ++worker) kill_worker(worker, KillReason::cancelled);
+    for (std::uint32_t worker = 0; worker < options_.workers; ++worker)
+      kill_worker(worker, KillReason::cancelled);
   }
   end_by_interrupt();
 }

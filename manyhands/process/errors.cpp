@@ -12,8 +12,9 @@ namespace manyhands {
 namespace {
 
 // Errors of pools inside tasks, and of the workers themselves, arrive as what they are.
-[[maybe_unused]] const bool known = register_exception<MemoryLimitExceeded>() && register_exception<InitializerFailed>() &&
-                                    register_exception<PoolBroken>() && register_exception<DeadlineExceeded>();
+[[maybe_unused]] const bool known =
+    register_exception<MemoryLimitExceeded>() && register_exception<InitializerFailed>() &&
+    register_exception<PoolBroken>() && register_exception<DeadlineExceeded>();
 
 std::string frame_text(const wire::Function& frame) {
   try {

@@ -15,19 +15,20 @@ namespace manyhands {
 // How a worker process ended under a task.
 struct Death {
   pid_t pid = 0;
-  std::int32_t worker = -1;        // number in its pool
-  std::int64_t task = -1;          // index of the item in its map, or number of the call; -1: it ran none
+  std::int32_t worker = -1;  // number in its pool
+  std::int64_t task = -1;    // index of the item in its map, or number of the call; -1: it ran none
   bool in_map = false;
-  std::uint32_t attempt = 1;       // of the task
-  int signal = 0;                  // that killed it; 0: it exited
-  int exit_code = 0;               // if it exited
-  bool out_of_memory = false;      // the kernel's OOM killer was at work
-  std::uint64_t peak_memory = 0;   // bytes, resident
-  std::vector<wire::Function> stack;  // of the crash, innermost first; empty if unknown (SIGKILL, for example)
+  std::uint32_t attempt = 1;      // of the task
+  int signal = 0;                 // that killed it; 0: it exited
+  int exit_code = 0;              // if it exited
+  bool out_of_memory = false;     // the kernel's OOM killer was at work
+  std::uint64_t peak_memory = 0;  // bytes, resident
+  std::vector<wire::Function>
+      stack;  // of the crash, innermost first; empty if unknown (SIGKILL, for example)
 };
 
-// The worker process that ran the task died. The task may have had effects; it was not run again (see retries). Other
-// tasks are not concerned, and the pool has a new worker.
+// The worker process that ran the task died. The task may have had effects; it was not run again (see
+// retries). Other tasks are not concerned, and the pool has a new worker.
 class WorkerDied : public Error {
  public:
   explicit WorkerDied(Death death);
@@ -48,7 +49,8 @@ class MemoryLimitExceeded : public Error {
   using Error::Error;
 };
 
-// The pool's initializer threw or died in a worker. The pool runs no tasks; its own exception is nested inside.
+// The pool's initializer threw or died in a worker. The pool runs no tasks; its own exception is nested
+// inside.
 class InitializerFailed : public Error {
  public:
   using Error::Error;

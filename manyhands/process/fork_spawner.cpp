@@ -27,7 +27,8 @@ class ForkSpawner final : public Spawner {
     for (auto& child : children_) {
       if (child.pid == 0) continue;
       ::kill(child.pid, SIGKILL);
-      while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {}
+      while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+      }
     }
   }
 
@@ -50,7 +51,9 @@ class ForkSpawner final : public Spawner {
   }
 
   void spawn(std::uint32_t worker) override {
-    throw Error(fmt::format("worker {} of a pool with Start::fork cannot be replaced: it was a copy of a moment that is over", worker));
+    throw Error(fmt::format(
+        "worker {} of a pool with Start::fork cannot be replaced: it was a copy of a moment that is over",
+        worker));
   }
 
   std::vector<WorkerEvent> events() override {
@@ -94,9 +97,10 @@ class ForkSpawner final : public Spawner {
 
 std::unique_ptr<Spawner> fork_workers(const shm::Segment& board, int supervisor_fd, std::uint32_t workers) {
   if (const int others = foreign_threads(); others > 0) {
-    throw Error(fmt::format("a pool with Start::fork forks this process at each call, but {} other thread{} run{} in it, whose "
-                            "locks a copy would hold for ever. Use Start::zygote, or end the threads first",
-                            others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
+    throw Error(fmt::format(
+        "a pool with Start::fork forks this process at each call, but {} other thread{} run{} in it, whose "
+        "locks a copy would hold for ever. Use Start::zygote, or end the threads first",
+        others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
   }
   std::fflush(nullptr);
   warm_up_stack_trace();

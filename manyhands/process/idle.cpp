@@ -14,7 +14,8 @@ void wake_worker(const BoardView& view, std::uint32_t worker) noexcept {
 
 void wake_for_work(const BoardView& view) noexcept {
   Board& board = view.board();
-  // The publication comes before this look; a searcher that gives up looks at the work after it has left the set.
+  // The publication comes before this look; a searcher that gives up looks at the work after it has left the
+  // set.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!board.searching.empty(board.workers)) return;
   const auto worker = board.idle.take_one(board.workers);

@@ -1,10 +1,12 @@
 #pragma once
-// Who sleeps, who looks for work, who is woken: the protocol by which no published task is left without a worker.
+// Who sleeps, who looks for work, who is woken: the protocol by which no published task is left without a
+// worker.
 //
-// A worker without work is in the board's set `searching` while it looks and in `idle` while it sleeps. Who publishes
-// work wakes a sleeper only if nobody is searching: a searcher finds the work, and wakes the next sleeper if there is
-// more. A searcher that gives up enters `idle`, leaves `searching`, and looks once more before it sleeps; publisher and
-// searcher each write, fence, and read what the other writes (Dekker), so one of them sees the other.
+// A worker without work is in the board's set `searching` while it looks and in `idle` while it sleeps. Who
+// publishes work wakes a sleeper only if nobody is searching: a searcher finds the work, and wakes the next
+// sleeper if there is more. A searcher that gives up enters `idle`, leaves `searching`, and looks once more
+// before it sleeps; publisher and searcher each write, fence, and read what the other writes (Dekker), so one
+// of them sees the other.
 //
 // A dead or stopped worker is taken out of both sets by the parent, which then wakes another in its place.
 // Source of the idea: D. Vyukov, the Go scheduler's "spinning" threads.
@@ -27,10 +29,11 @@ class Searcher {
  public:
   Searcher(const BoardView& view, std::uint32_t worker) noexcept : view_(view), worker_(worker) {}
 
-  // Blocks until there may be work or the board says stop. From then on this worker counts as searching: it looks, and
-  // calls found() or comes here again.
+  // Blocks until there may be work or the board says stop. From then on this worker counts as searching: it
+  // looks, and calls found() or comes here again.
   void wait() noexcept;
-  // After a claim, before the work: this worker searches no more; if there is more work, the next one is woken.
+  // After a claim, before the work: this worker searches no more; if there is more work, the next one is
+  // woken.
   void found() noexcept;
 
  private:

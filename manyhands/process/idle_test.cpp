@@ -51,7 +51,8 @@ TEST_CASE_FIXTURE(BoardFixture, "no ticket stays without a worker, however the w
   wake_worker(view, 1);
 }
 
-TEST_CASE_FIXTURE(BoardFixture, "a worker that searches spares the publisher the wake, a sleeper is taken out of its set") {
+TEST_CASE_FIXTURE(BoardFixture,
+                  "a worker that searches spares the publisher the wake, a sleeper is taken out of its set") {
   view.board().idle.add(0);
   view.slot(0).sleeping.store(1);
   view.board().searching.add(1);

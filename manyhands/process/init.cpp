@@ -35,7 +35,8 @@ bool parse_worker_argument(std::string_view argument, int (&numbers)[4]) {
 [[noreturn]] void become_worker(const int (&numbers)[4]) {
   for (int i = 0; i < 3; ++i) {
     if (::fcntl(numbers[i], F_SETFD, FD_CLOEXEC) == 0) continue;
-    std::fprintf(stderr, "manyhands: %s is for worker processes that manyhands starts itself\n", process::worker_argument);
+    std::fprintf(stderr, "manyhands: %s is for worker processes that manyhands starts itself\n",
+                 process::worker_argument);
     std::exit(2);
   }
   process::adopt_zygote_door(UniqueFd(numbers[2]));

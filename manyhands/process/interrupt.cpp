@@ -29,10 +29,11 @@ void note(int) { interrupted.store(true); }
 InterruptGuard::InterruptGuard() noexcept {
   const MutexLock lock(guards().mutex);
   if (guards().count++ > 0) return;
-  struct sigaction now {};
+  struct sigaction now{};
   ::sigaction(SIGINT, nullptr, &now);
-  if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) return;  // the program's, or ignored in a worker
-  struct sigaction ours {};
+  if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL)
+    return;  // the program's, or ignored in a worker
+  struct sigaction ours{};
   ours.sa_handler = note;  // no SA_RESTART: it shall end the wait
   ::sigaction(SIGINT, &ours, nullptr);
   guards().installed = true;
@@ -46,7 +47,9 @@ InterruptGuard::~InterruptGuard() {
   if (interrupted.exchange(false)) ::raise(SIGINT);  // came after the last look: not lost
 }
 
-bool InterruptGuard::take() noexcept { return interrupted.load(std::memory_order_relaxed) && interrupted.exchange(false); }
+bool InterruptGuard::take() noexcept {
+  return interrupted.load(std::memory_order_relaxed) && interrupted.exchange(false);
+}
 
 void set_on_interrupt(OnInterrupt choice) noexcept { choice_.store(choice); }
 OnInterrupt on_interrupt() noexcept { return choice_.load(); }

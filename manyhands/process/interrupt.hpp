@@ -12,8 +12,8 @@ enum class OnInterrupt {
 
 namespace process {
 
-// While one lives and the program has no SIGINT handler of its own, Ctrl-C is noted instead of ending the program.
-// Cheap to nest and to use in several threads.
+// While one lives and the program has no SIGINT handler of its own, Ctrl-C is noted instead of ending the
+// program. Cheap to nest and to use in several threads.
 class InterruptGuard {
  public:
   InterruptGuard() noexcept;

@@ -1,5 +1,6 @@
 #pragma once
-// Payload: a packed value as the parent keeps it until somebody asks: a few bytes in place, or a block of shared memory.
+// Payload: a packed value as the parent keeps it until somebody asks: a few bytes in place, or a block of
+// shared memory.
 
 #include <array>
 #include <cstdint>
@@ -14,15 +15,17 @@
 
 namespace manyhands::process {
 
-// A block of a pool's shared memory, given back when its owner goes. Keeps the memory mapped (hence shared_ptr: results
-// outlive their pool).
+// A block of a pool's shared memory, given back when its owner goes. Keeps the memory mapped (hence
+// shared_ptr: results outlive their pool).
 class SharedBlock {
  public:
   SharedBlock() = default;
   SharedBlock(std::shared_ptr<shm::Segment> memory, std::uint64_t offset, std::uint64_t size) noexcept
       : memory_(std::move(memory)), offset_(offset), size_(size) {}
   SharedBlock(SharedBlock&& other) noexcept
-      : memory_(std::move(other.memory_)), offset_(std::exchange(other.offset_, 0)), size_(std::exchange(other.size_, 0)) {}
+      : memory_(std::move(other.memory_)),
+        offset_(std::exchange(other.offset_, 0)),
+        size_(std::exchange(other.size_, 0)) {}
   SharedBlock& operator=(SharedBlock&& other) noexcept {
     if (this != &other) {
       reset();

@@ -12,16 +12,22 @@ namespace {
 
 process::CrewOptions crew_options(int workers, const PoolOptions& options) {
   if (workers < 0 || workers > static_cast<int>(process::max_workers)) {
-    throw Error(fmt::format("a pool of {} workers was asked for; it can have 1 to {}, or 0 for one per core", workers, process::max_workers));
+    throw Error(fmt::format("a pool of {} workers was asked for; it can have 1 to {}, or 0 for one per core",
+                            workers, process::max_workers));
   }
-  if (options.retries < 0) throw Error(fmt::format("a pool's retries cannot be negative ({})", options.retries));
+  if (options.retries < 0)
+    throw Error(fmt::format("a pool's retries cannot be negative ({})", options.retries));
   if (options.start == Start::spawn && !process::initialized()) {
-    throw Error("a pool with Start::spawn starts this program anew for each worker, which mh::init(argc, argv) must divert: "
-                "call it first in main");
+    throw Error(
+        "a pool with Start::spawn starts this program anew for each worker, which mh::init(argc, argv) must "
+        "divert: "
+        "call it first in main");
   }
   if (options.start == Start::fork && (options.initializer.given() || options.max_tasks_per_worker != 0)) {
-    throw Error("a pool with Start::fork has new workers at each call: initializer and max_tasks_per_worker do not apply; "
-                "prepare what they need before the call, they see a copy");
+    throw Error(
+        "a pool with Start::fork has new workers at each call: initializer and max_tasks_per_worker do not "
+        "apply; "
+        "prepare what they need before the call, they see a copy");
   }
   process::CrewOptions crew{.workers = static_cast<std::uint32_t>(workers == 0 ? cpu_count() : workers),
                             .start = options.start,
@@ -65,7 +71,8 @@ std::shared_ptr<process::Crew> Pool::crew_for(int workers) {
   auto crew = process::Crew::start(options);
   std::vector<std::shared_ptr<process::Crew>> done;
   const std::lock_guard lock(forked_mutex_);
-  const auto first_done = std::partition(forked_.begin(), forked_.end(), [](const auto& c) { return !c->idle(); });
+  const auto first_done =
+      std::partition(forked_.begin(), forked_.end(), [](const auto& c) { return !c->idle(); });
   done.assign(std::make_move_iterator(first_done), std::make_move_iterator(forked_.end()));
   forked_.erase(first_done, forked_.end());
   for (const auto& c : done) c->close();

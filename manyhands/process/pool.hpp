@@ -5,11 +5,13 @@
 //   std::vector<double> ys = pool.map(f, xs);
 //   mh::AsyncResult<double> y = pool.apply_async(f, 3.0);
 //
-// The verbs are those of every executor (task/executor.hpp). Functions, arguments and results travel as wire/call.hpp
-// says: plain functions, lambdas with trivially copyable captures, packable function objects, mh::bind with state.
+// The verbs are those of every executor (task/executor.hpp). Functions, arguments and results travel as
+// wire/call.hpp says: plain functions, lambdas with trivially copyable captures, packable function objects,
+// mh::bind with state.
 //
-// A worker that dies fails the one task it ran (WorkerDied) and is replaced. Ending the pool waits for what was
-// submitted; if an exception is passing by, it ends the workers at once. The program's death ends them, too.
+// A worker that dies fails the one task it ran (WorkerDied) and is replaced. Ending the pool waits for what
+// was submitted; if an exception is passing by, it ends the workers at once. The program's death ends them,
+// too.
 
 #include <cstdint>
 #include <exception>
@@ -50,21 +52,22 @@ class Initializer {
 };
 
 struct PoolOptions {
-  // Runs in each worker before its first task. If it throws or dies, every task fails with InitializerFailed, once
-  // and for all: the pool is not tried again.
+  // Runs in each worker before its first task. If it throws or dies, every task fails with InitializerFailed,
+  // once and for all: the pool is not tried again.
   Initializer initializer = {};
-  std::size_t max_tasks_per_worker = 0;  // then the worker is replaced; 0: never. Items of a map count one each
-  std::uint64_t memory_limit = 0;        // bytes that a worker may add to what it has at its start; 0: no limit
-  int retries = 0;                       // see CallOptions::retries
+  std::size_t max_tasks_per_worker =
+      0;                           // then the worker is replaced; 0: never. Items of a map count one each
+  std::uint64_t memory_limit = 0;  // bytes that a worker may add to what it has at its start; 0: no limit
+  int retries = 0;                 // see CallOptions::retries
   Start start = Start::zygote;
 };
 
 // Any thread.
 class Pool : public Verbs<Pool> {
  public:
-  // A pool of `workers` worker processes; 0: as many as cpu_count(). Returns before they run. Throws Error if a fork is
-  // not safe (other threads run and mh::init was not called), for more than 1024 or fewer than 0 workers, and for options
-  // that cannot be met.
+  // A pool of `workers` worker processes; 0: as many as cpu_count(). Returns before they run. Throws Error if
+  // a fork is not safe (other threads run and mh::init was not called), for more than 1024 or fewer than 0
+  // workers, and for options that cannot be met.
   explicit Pool(int workers = 0, PoolOptions options = {});
   ~Pool();
   Pool(const Pool&) = delete;
@@ -87,7 +90,8 @@ class Pool : public Verbs<Pool> {
     return start_call_of<F, wire::Travelling<Args>...>(options, f, std::forward<Args>(args)...);
   }
   template <class F, class... Args>
-  AsyncResult<wire::ResultOf<F, Args...>> start_call_of(const CallOptions& options, const F& f, const Args&... args);
+  AsyncResult<wire::ResultOf<F, Args...>> start_call_of(const CallOptions& options, const F& f,
+                                                        const Args&... args);
 
   template <class F, class Range>
   auto start_map(const MapOptions& options, F f, Range&& items);
@@ -100,8 +104,9 @@ class Pool : public Verbs<Pool> {
 
   int workers_;
   process::CrewOptions options_;
-  int exceptions_;                        // that were passing when the pool was made
-  std::shared_ptr<process::Crew> crew_;   // shared with results; null with Start::fork, where each call has its own:
+  int exceptions_;  // that were passing when the pool was made
+  std::shared_ptr<process::Crew>
+      crew_;  // shared with results; null with Start::fork, where each call has its own:
   std::mutex forked_mutex_;
   std::vector<std::shared_ptr<process::Crew>> forked_;  // guarded by forked_mutex_
 };
@@ -109,12 +114,15 @@ class Pool : public Verbs<Pool> {
 // ---- Implementation.
 
 template <class F, class... Args>
-AsyncResult<wire::ResultOf<F, Args...>> Pool::start_call_of(const CallOptions& options, const F& f, const Args&... args) {
-  static_assert(wire::can_call<F, Args...>, "the function cannot be called with these arguments (as copies of them)");
+AsyncResult<wire::ResultOf<F, Args...>> Pool::start_call_of(const CallOptions& options, const F& f,
+                                                            const Args&... args) {
+  static_assert(wire::can_call<F, Args...>,
+                "the function cannot be called with these arguments (as copies of them)");
   using R = wire::ResultOf<F, Args...>;
-  static_assert(wire::TravellingResult<R>,
-                "the function's result cannot travel between processes: make it an aggregate of packable members, or "
-                "specialise manyhands::wire::Codec<R>");
+  static_assert(
+      wire::TravellingResult<R>,
+      "the function's result cannot travel between processes: make it an aggregate of packable members, or "
+      "specialise manyhands::wire::Codec<R>");
   const auto crew = crew_for(1);
   thread_local wire::Writer writer(process::out_of_band_from);
   writer.clear();
@@ -144,13 +152,15 @@ template <class F, class Range>
 auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
   using T = ItemType<Range>;
   static_assert(wire::Packable<T>,
-                "the items of this map cannot travel between processes: make their type an aggregate of packable members, "
+                "the items of this map cannot travel between processes: make their type an aggregate of "
+                "packable members, "
                 "or specialise manyhands::wire::Codec<T>");
   static_assert(wire::can_call<F, T>, "the function cannot be called with an item of this range (as a copy)");
   using R = wire::ResultOf<F, T>;
-  static_assert(wire::TravellingResult<R>,
-                "the function's result cannot travel between processes: make it an aggregate of packable members, or "
-                "specialise manyhands::wire::Codec<R>");
+  static_assert(
+      wire::TravellingResult<R>,
+      "the function's result cannot travel between processes: make it an aggregate of packable members, or "
+      "specialise manyhands::wire::Codec<R>");
   using Value = task::MapValue<R>;
 
   process::MapRequest request{.thunk = wire::range_thunk<F, T>(), .options = options};
@@ -178,7 +188,8 @@ auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
   if (request.items == 0) return AsyncResult<Value>(process::empty_map_state<Value>());
 
   const auto crew = crew_for(workers_);
-  auto state = std::make_shared<process::PoolMap<R>>(crew, request.items, crew->chunk_size_for(request.items, options.chunk));
+  auto state = std::make_shared<process::PoolMap<R>>(crew, request.items,
+                                                     crew->chunk_size_for(request.items, options.chunk));
   if constexpr (wire::Plain<T>) {
     request.plain_input = {reinterpret_cast<const std::byte*>(plain), request.items * sizeof(T)};
   } else if (!gathered.empty()) {

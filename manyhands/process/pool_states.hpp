@@ -20,7 +20,8 @@ namespace manyhands::process {
 TimePoint time_point(std::int64_t ns) noexcept;
 std::vector<TaskMetadata> metadata_of(const std::vector<ChunkRun>& runs, std::int64_t submitted_ns);
 
-// What all states of a pool share: waiting for the crew, and telling it of continuations. `Base` is a task::State.
+// What all states of a pool share: waiting for the crew, and telling it of continuations. `Base` is a
+// task::State.
 template <class Base>
 class CrewState : public Base {
  public:
@@ -42,7 +43,9 @@ class CrewState : public Base {
   }
 
  protected:
-  void dispatch(task::StateBase::Continuation continuation) override { crew_->run_callback(std::move(continuation)); }
+  void dispatch(task::StateBase::Continuation continuation) override {
+    crew_->run_callback(std::move(continuation));
+  }
   void expect_continuation() override {
     crew_->want_results(+1);
     wanted_.store(true);
@@ -80,10 +83,15 @@ class PoolCall final : public CrewState<task::State<R>>, public PendingCall {
 
   bool cancel(const CancelOptions& options) override {
     const auto handle = handle_.load();
-    return !this->ready() && this->crew_->cancel({.cell = static_cast<std::uint32_t>(handle), .generation = static_cast<std::uint32_t>(handle >> 32)}, options);
+    return !this->ready() && this->crew_->cancel({.cell = static_cast<std::uint32_t>(handle),
+                                                  .generation = static_cast<std::uint32_t>(handle >> 32)},
+                                                 options);
   }
   Progress progress() const override {
-    return {.done = this->ready() ? 1U : 0U, .total = 1, .failed = this->ready() && (outcome_.is_error || outcome_.error) ? 1U : 0U, .elapsed = this->elapsed()};
+    return {.done = this->ready() ? 1U : 0U,
+            .total = 1,
+            .failed = this->ready() && (outcome_.is_error || outcome_.error) ? 1U : 0U,
+            .elapsed = this->elapsed()};
   }
   std::vector<TaskMetadata> metadata() const override {
     TaskMetadata task{.submitted = time_point(this->submitted_ns_)};
@@ -97,7 +105,9 @@ class PoolCall final : public CrewState<task::State<R>>, public PendingCall {
   }
 
  private:
-  void queued(CallHandle handle) override { handle_.store((std::uint64_t{handle.generation} << 32) | handle.cell); }
+  void queued(CallHandle handle) override {
+    handle_.store((std::uint64_t{handle.generation} << 32) | handle.cell);
+  }
   void deliver(Outcome outcome) override { outcome_ = std::move(outcome); }
   void complete() override { this->completed(); }
   void decode() override {
@@ -127,17 +137,26 @@ class CrewMapState : public CrewState<Base>, public PendingMap {
   // Once, by the pool, before anyone else sees the state.
   void started(const MapHandle& handle) { handle_ = handle; }
 
-  bool cancel(const CancelOptions& options) override { return !this->ready() && this->crew_->cancel(handle_, options); }
+  bool cancel(const CancelOptions& options) override {
+    return !this->ready() && this->crew_->cancel(handle_, options);
+  }
   Progress progress() const override {
-    if (!this->ready()) return {.done = std::min(this->crew_->items_done(handle_), items_), .total = items_, .elapsed = this->elapsed()};
-    return {.done = failure_ ? items_done() : items_, .total = items_, .failed = failure_ ? 1U : 0U, .elapsed = this->elapsed()};
+    if (!this->ready())
+      return {.done = std::min(this->crew_->items_done(handle_), items_),
+              .total = items_,
+              .elapsed = this->elapsed()};
+    return {.done = failure_ ? items_done() : items_,
+            .total = items_,
+            .failed = failure_ ? 1U : 0U,
+            .elapsed = this->elapsed()};
   }
   std::vector<TaskMetadata> metadata() const override {
     return this->ready() ? metadata_of(chunks_, this->submitted_ns_) : std::vector<TaskMetadata>();
   }
 
  protected:
-  void deliver_end(std::optional<Outcome> failure, SharedBlock output, std::vector<ChunkRun> chunks) override {
+  void deliver_end(std::optional<Outcome> failure, SharedBlock output,
+                   std::vector<ChunkRun> chunks) override {
     failure_ = std::move(failure);
     output_ = std::move(output);
     chunks_ = std::move(chunks);
@@ -198,12 +217,15 @@ class PoolMapPlain final : public CrewMapState<task::ItemsState<R>> {
   // While it waits, it copies out what is there already.
   bool wait(const Deadline& deadline) override {
     if (this->items_ * sizeof(R) < collect_from) return Base::wait(deadline);
-    return this->ready() || this->crew_->wait([this] { return this->ready(); }, deadline, [this] { return collect(); });
+    return this->ready() ||
+           this->crew_->wait([this] { return this->ready(); }, deadline, [this] { return collect(); });
   }
 
   std::size_t size() const override { return this->items_; }
   void wait_item(std::size_t i) override {
-    const auto done = [this, i] { return this->ready() || this->crew_->item_done(this->handle_, i, this->chunk_size_); };
+    const auto done = [this, i] {
+      return this->ready() || this->crew_->item_done(this->handle_, i, this->chunk_size_);
+    };
     if (done()) return;
     this->crew_->watch_items(this->handle_, +1);
     this->crew_->wait(done, {});
@@ -228,7 +250,8 @@ class PoolMapPlain final : public CrewMapState<task::ItemsState<R>> {
     const std::unique_lock lock(collecting_, std::try_to_lock);
     if (!lock.owns_lock()) return false;
     std::uint64_t end = collected_.size();
-    while (end < this->items_ && (end - collected_.size()) * sizeof(R) < step && this->crew_->item_done(this->handle_, end, this->chunk_size_)) {
+    while (end < this->items_ && (end - collected_.size()) * sizeof(R) < step &&
+           this->crew_->item_done(this->handle_, end, this->chunk_size_)) {
       end = std::min(this->items_, (end / this->chunk_size_ + 1) * this->chunk_size_);
     }
     if (end == collected_.size()) return false;
@@ -239,7 +262,8 @@ class PoolMapPlain final : public CrewMapState<task::ItemsState<R>> {
   void reserve() {
     if (collected_.capacity() >= this->items_) return;
     collected_.reserve(this->items_);
-    if constexpr (!std::is_same_v<R, bool>) wire::detail::advise_huge_pages(collected_.data(), this->items_ * sizeof(R));
+    if constexpr (!std::is_same_v<R, bool>)
+      wire::detail::advise_huge_pages(collected_.data(), this->items_ * sizeof(R));
   }
 
   void deliver_item(std::uint64_t, Payload) override {}
@@ -248,7 +272,8 @@ class PoolMapPlain final : public CrewMapState<task::ItemsState<R>> {
     if (this->take_failure()) return;
     const std::lock_guard lock(collecting_);
     reserve();
-    append_plain(collected_, this->output_.data() + collected_.size() * sizeof(R), this->items_ - collected_.size());
+    append_plain(collected_, this->output_.data() + collected_.size() * sizeof(R),
+                 this->items_ - collected_.size());
     this->value_.emplace(std::move(collected_));
     this->output_.reset();
   }
@@ -271,7 +296,8 @@ class PoolMapPacked final : public CrewMapState<task::ItemsState<R>> {
     this->crew_->wait([this, i] { return this->ready() || here_[i].load(std::memory_order_acquire); }, {});
   }
   R item(std::size_t i) override {
-    if (this->ready() && !here_[i].load(std::memory_order_acquire)) return std::move(this->take()[i]);  // throws the map's error
+    if (this->ready() && !here_[i].load(std::memory_order_acquire))
+      return std::move(this->take()[i]);  // throws the map's error
     return payloads_[i].read([](wire::Reader& reader) { return wire::unpack<R>(reader); });
   }
 
@@ -286,11 +312,12 @@ class PoolMapPacked final : public CrewMapState<task::ItemsState<R>> {
     if (this->take_failure()) return;
     std::vector<R> results;
     results.reserve(this->items_);
-    for (const auto& payload : payloads_) results.push_back(payload.read([](wire::Reader& reader) { return wire::unpack<R>(reader); }));
+    for (const auto& payload : payloads_)
+      results.push_back(payload.read([](wire::Reader& reader) { return wire::unpack<R>(reader); }));
     this->value_.emplace(std::move(results));
   }
 
-  std::vector<Payload> payloads_;           // written under the crew's mutex, read where here_ is true
+  std::vector<Payload> payloads_;  // written under the crew's mutex, read where here_ is true
   std::vector<std::atomic<bool>> here_;
 };
 

@@ -55,14 +55,19 @@ TEST_CASE("a map over nothing is nothing, and more workers than items do no harm
 TEST_CASE("items and results of every shape travel") {
   Pool pool(2);
   const std::vector<std::string> words{"many", "hands", "", std::string(100'000, 'x')};
-  CHECK(pool.map([](const std::string& s) { return s.size(); }, words) == std::vector<std::size_t>{4, 5, 0, 100'000});
-  CHECK(pool.map([](int n) { return std::string(static_cast<std::size_t>(n), 'a'); }, std::vector<int>{0, 3, 50'000})[2].size() == 50'000);
-  CHECK(pool.map([](int n) { return n % 2 == 0; }, std::vector<int>{1, 2, 3}) == std::vector<bool>{false, true, false});
+  CHECK(pool.map([](const std::string& s) { return s.size(); }, words) ==
+        std::vector<std::size_t>{4, 5, 0, 100'000});
+  CHECK(pool.map([](int n) { return std::string(static_cast<std::size_t>(n), 'a'); },
+                 std::vector<int>{0, 3, 50'000})[2]
+            .size() == 50'000);
+  CHECK(pool.map([](int n) { return n % 2 == 0; }, std::vector<int>{1, 2, 3}) ==
+        std::vector<bool>{false, true, false});
   const std::list<int> list{1, 2, 3};
   CHECK(pool.map([](int x) { return -x; }, list) == std::vector<int>{-1, -2, -3});
   const std::map<std::string, int> ages{{"ada", 36}, {"bob", 7}};
-  CHECK(pool.map([](const std::pair<const std::string, int>& p) { return p.first + std::to_string(p.second); }, ages) ==
-        std::vector<std::string>{"ada36", "bob7"});
+  CHECK(
+      pool.map([](const std::pair<const std::string, int>& p) { return p.first + std::to_string(p.second); },
+               ages) == std::vector<std::string>{"ada36", "bob7"});
 }
 
 struct Particle {
@@ -102,10 +107,12 @@ namespace {
 TEST_CASE("plain structs, nested structs and types with their own codec travel both ways") {
   Pool pool(2);
   const std::vector<Particle> particles{{1, 2, 3}, {4, 5, 6}};
-  CHECK(pool.map([](Particle p) { return Particle{p.y, p.x, -p.charge}; }, particles) == std::vector<Particle>{{2, 1, -3}, {5, 4, -6}});
+  CHECK(pool.map([](Particle p) { return Particle{p.y, p.x, -p.charge}; }, particles) ==
+        std::vector<Particle>{{2, 1, -3}, {5, 4, -6}});
   const Event event{"decay", particles, std::string("beta"), {{"a", {1, 2}}}};
   CHECK(pool.apply([](Event e) { return e; }, event) == event);
-  CHECK(pool.apply([](const Temperature& t) { return Temperature(t.kelvin() + 1); }, Temperature(300)).kelvin() == 301);
+  CHECK(pool.apply([](const Temperature& t) { return Temperature(t.kelvin() + 1); }, Temperature(300))
+            .kelvin() == 301);
 }
 
 TEST_CASE("functions: plain, closure, function object, bind") {
@@ -119,8 +126,10 @@ TEST_CASE("functions: plain, closure, function object, bind") {
   CHECK(pool.map(&square, xs) == std::vector<double>{1, 4});
   CHECK(pool.map([k](double x) { return k * x; }, xs) == std::vector<double>{10, 20});
   CHECK(pool.map(Polynomial{{1, 2}}, xs) == std::vector<double>{3, 5});
-  CHECK(pool.map(bind([](const std::string& unit, double x) { return std::to_string(static_cast<int>(x)) + unit; }, " m"), xs) ==
-        std::vector<std::string>{"1 m", "2 m"});
+  CHECK(pool.map(
+            bind([](const std::string& unit, double x) { return std::to_string(static_cast<int>(x)) + unit; },
+                 " m"),
+            xs) == std::vector<std::string>{"1 m", "2 m"});
 }
 
 TEST_CASE("starmap takes tuples and pairs apart") {
@@ -177,8 +186,10 @@ TEST_CASE("several maps and calls run at once, from several threads") {
 TEST_CASE("more maps at once than the board has places wait for one") {
   Pool pool(2);
   std::vector<AsyncResult<std::vector<int>>> results;
-  for (int i = 0; i < 40; ++i) results.push_back(pool.map_async([i](int x) { return x * i; }, std::vector<int>{1, 2, 3}));
-  for (int i = 0; i < 40; ++i) CHECK(results[static_cast<std::size_t>(i)].get() == std::vector<int>{i, 2 * i, 3 * i});
+  for (int i = 0; i < 40; ++i)
+    results.push_back(pool.map_async([i](int x) { return x * i; }, std::vector<int>{1, 2, 3}));
+  for (int i = 0; i < 40; ++i)
+    CHECK(results[static_cast<std::size_t>(i)].get() == std::vector<int>{i, 2 * i, 3 * i});
 }
 
 // ---- apply
@@ -196,22 +207,26 @@ TEST_CASE("large arguments and results take the way through blocks") {
   Pool pool(2);
   const auto xs = numbers(1'000'000);
   for (int round = 0; round < 3; ++round) {
-    const auto ys = pool.apply([](std::vector<double> v) {
-      v[0] = 7;
-      return v;
-    }, xs);
+    const auto ys = pool.apply(
+        [](std::vector<double> v) {
+          v[0] = 7;
+          return v;
+        },
+        xs);
     REQUIRE(ys.size() == xs.size());
     CHECK(ys[0] == 7);
     CHECK(ys.back() == xs.back());
   }
   const std::vector<std::vector<double>> many(5, numbers(50'000));
-  const auto sums = pool.map([](const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }, many);
+  const auto sums =
+      pool.map([](const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }, many);
   CHECK(sums == std::vector<double>(5, 49'999.0 * 25'000));
 }
 
 TEST_CASE("a task knows its index, attempt and worker") {
   Pool pool(2);
-  CHECK(pool.map([](int) { return this_task::index(); }, std::vector<int>(5)) == std::vector<std::int64_t>{0, 1, 2, 3, 4});
+  CHECK(pool.map([](int) { return this_task::index(); }, std::vector<int>(5)) ==
+        std::vector<std::int64_t>{0, 1, 2, 3, 4});
   CHECK(pool.apply([] { return this_task::attempt(); }) == 1);
   const int worker = pool.apply([] { return static_cast<int>(this_task::worker()); });
   CHECK(worker >= 0);
@@ -245,7 +260,9 @@ TEST_CASE("the items of a map can be taken as they arrive, plain and packed") {
   }
   CHECK(expected == 2000);
   std::string all;
-  for (const std::string& s : pool.map_async([](int i) { return std::to_string(i); }, std::vector<int>{1, 2, 3})) all += s;
+  for (const std::string& s :
+       pool.map_async([](int i) { return std::to_string(i); }, std::vector<int>{1, 2, 3}))
+    all += s;
   CHECK(all == "123");
 }
 
@@ -262,9 +279,11 @@ TEST_CASE("continuations and coroutines get the value") {
 
 TEST_CASE("a map can be cancelled while it runs") {
   Pool pool(2);
-  auto result = pool.map_async([](int) {
-    while (!this_task::stop_requested()) std::this_thread::yield();
-  }, std::vector<int>(100));
+  auto result = pool.map_async(
+      [](int) {
+        while (!this_task::stop_requested()) std::this_thread::yield();
+      },
+      std::vector<int>(100));
   CHECK_FALSE(result.wait(std::chrono::milliseconds(1)));
   CHECK(result.cancel());
   CHECK_THROWS_AS(result.get(), Cancelled);
@@ -322,10 +341,12 @@ TEST_CASE("a stream goes on behind an item that failed") {
   CHECK(stream.next() == 5);
   CHECK(stream.next() == 2);
   CHECK(stream.next() == std::nullopt);
-  auto failing = pool.imap([](int x) {
-    if (x == 2) throw std::domain_error("two");
-    return x;
-  }, std::vector<int>{1, 2, 3});
+  auto failing = pool.imap(
+      [](int x) {
+        if (x == 2) throw std::domain_error("two");
+        return x;
+      },
+      std::vector<int>{1, 2, 3});
   CHECK(failing.next() == 1);
   CHECK_THROWS_AS(static_cast<void>(failing.next()), std::domain_error);
   CHECK(failing.next() == 3);
@@ -354,7 +375,8 @@ TEST_CASE("the initializer runs in each worker before its tasks") {
 TEST_CASE("a worker is replaced after max_tasks_per_worker tasks, not one later") {
   Pool pool(1, {.max_tasks_per_worker = 3});
   std::map<int, int> runs;
-  for (const int pid : pool.map([](int) { return static_cast<int>(::getpid()); }, std::vector<int>(10))) ++runs[pid];
+  for (const int pid : pool.map([](int) { return static_cast<int>(::getpid()); }, std::vector<int>(10)))
+    ++runs[pid];
   for (int i = 0; i < 5; ++i) ++runs[pool.apply([] { return static_cast<int>(::getpid()); })];
   for (const auto& [pid, count] : runs) CHECK(count <= 3);
   CHECK(runs.size() == 5);
@@ -363,9 +385,11 @@ TEST_CASE("a worker is replaced after max_tasks_per_worker tasks, not one later"
 TEST_CASE("Start::fork sees the caller's memory, captures by reference included") {
   Pool pool(2, {.start = Start::fork});
   std::vector<double> table{1, 2, 3};
-  CHECK(pool.map([&table](int i) { return table[static_cast<std::size_t>(i)]; }, std::vector<int>{2, 0}) == std::vector<double>{3, 1});
+  CHECK(pool.map([&table](int i) { return table[static_cast<std::size_t>(i)]; }, std::vector<int>{2, 0}) ==
+        std::vector<double>{3, 1});
   table[0] = 100;
-  CHECK(pool.map([&table](int i) { return table[static_cast<std::size_t>(i)]; }, std::vector<int>{2, 0}) == std::vector<double>{3, 100});
+  CHECK(pool.map([&table](int i) { return table[static_cast<std::size_t>(i)]; }, std::vector<int>{2, 0}) ==
+        std::vector<double>{3, 100});
   const auto owning = [text = std::string("owned")](int i) { return text + std::to_string(i); };
   CHECK(pool.map(snapshot(owning), std::vector<int>{1}) == std::vector<std::string>{"owned1"});
   CHECK(pool.apply([&table] { return table.size(); }) == 3);
@@ -401,7 +425,8 @@ TEST_CASE("options that cannot be are refused with a sentence") {
   CHECK_THROWS_WITH_AS(Pool(-1), doctest::Contains("a pool of -1 workers"), Error);
   CHECK_THROWS_WITH_AS(Pool(5000), doctest::Contains("1 to 1024"), Error);
   CHECK_THROWS_AS(Pool(1, {.retries = -1}), Error);
-  CHECK_THROWS_WITH_AS(Pool(1, {.max_tasks_per_worker = 1, .start = Start::fork}), doctest::Contains("Start::fork"), Error);
+  CHECK_THROWS_WITH_AS(Pool(1, {.max_tasks_per_worker = 1, .start = Start::fork}),
+                       doctest::Contains("Start::fork"), Error);
 }
 
 TEST_CASE("a closed pool takes no more tasks") {

@@ -1,6 +1,6 @@
 #pragma once
-// Spawner: where a pool's worker processes come from and how their ends are told. Two kinds: ZygoteSpawner (zygote.hpp)
-// and ForkSpawner (fork_spawner.hpp).
+// Spawner: where a pool's worker processes come from and how their ends are told. Two kinds: ZygoteSpawner
+// (zygote.hpp) and ForkSpawner (fork_spawner.hpp).
 
 #include <sys/types.h>
 

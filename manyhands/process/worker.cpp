@@ -43,7 +43,8 @@ class Worker {
         slot_(view_.slot(birth.worker)),
         searcher_(view_, birth.worker),
         ring_(view_.ring(birth.worker)),
-        arena_(segment, view_.layout().worker_region(birth.worker), view_.board().region_size, result_cache_bytes) {}
+        arena_(segment, view_.layout().worker_region(birth.worker), view_.board().region_size,
+               result_cache_bytes) {}
 
   void run();
 
@@ -104,7 +105,8 @@ void Worker::run() {
 void Worker::limit_memory() const {
   const auto limit = view_.board().memory_limit;
   if (limit == 0) return;
-  // RLIMIT_DATA counts private writable memory, not the board: what this process has now, and the limit on top.
+  // RLIMIT_DATA counts private writable memory, not the board: what this process has now, and the limit on
+  // top.
   std::ifstream status("/proc/self/status");
   std::uint64_t now = 0;
   for (std::string line; std::getline(status, line);) {
@@ -121,7 +123,8 @@ bool Worker::initialize() {
     if (board.initializer_block == 0) return true;
     const wire::PacketView packet({segment_.data() + board.initializer_block, board.initializer_size});
     wire::Reader reader(packet.message(), packet.buffers());
-    const auto thunk = reinterpret_cast<wire::CallThunk>(const_cast<void*>(wire::address_of(board.initializer)));
+    const auto thunk =
+        reinterpret_cast<wire::CallThunk>(const_cast<void*>(wire::address_of(board.initializer)));
     class NoReply final : public wire::Reply {
      public:
       wire::Writer& writer() override { return writer_; }
@@ -159,9 +162,11 @@ bool Worker::run_one_call() {
     auto expected = queued.pack();
     index = ticket.cell;
     generation = ticket.generation;
-    const CellState mine{.generation = ticket.generation, .phase = CellPhase::claimed, .worker = birth_.worker};
+    const CellState mine{
+        .generation = ticket.generation, .phase = CellPhase::claimed, .worker = birth_.worker};
     // acquire: the call as the parent wrote it; the claim names us in the same step
-    return view_.cell(ticket.cell).state.compare_exchange_strong(expected, mine.pack(), std::memory_order_acq_rel);
+    return view_.cell(ticket.cell)
+        .state.compare_exchange_strong(expected, mine.pack(), std::memory_order_acq_rel);
   });
   if (!claimed) return false;
   searcher_.found();
@@ -200,12 +205,13 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
   slot_.cell.store(index + 1, std::memory_order_relaxed);
   slot_.started_ns.store(header.started_ns, std::memory_order_release);
   slot_.tasks_run.fetch_add(1, std::memory_order_relaxed);
-  const task::Context context{.stop = &cell.cancel,
-                              .item = nullptr,
-                              .index = static_cast<std::int64_t>(cell.number),
-                              .deadline_at_ns = cell.deadline_ns == INT64_MAX ? INT64_MAX : header.started_ns + cell.deadline_ns,
-                              .attempt = cell.attempt,
-                              .worker = static_cast<std::int32_t>(birth_.worker)};
+  const task::Context context{
+      .stop = &cell.cancel,
+      .item = nullptr,
+      .index = static_cast<std::int64_t>(cell.number),
+      .deadline_at_ns = cell.deadline_ns == INT64_MAX ? INT64_MAX : header.started_ns + cell.deadline_ns,
+      .attempt = cell.attempt,
+      .worker = static_cast<std::int32_t>(birth_.worker)};
   const task::ContextScope scope(context);
   const ThrowTracer tracer;
   try {
@@ -234,7 +240,8 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
 
 class Worker::MapIo final : public wire::RangeIo {
  public:
-  MapIo(Worker& worker, const ChunkClaim& claim) : worker_(worker), claim_(claim), job_(worker.view_.job(claim.job)) {
+  MapIo(Worker& worker, const ChunkClaim& claim)
+      : worker_(worker), claim_(claim), job_(worker.view_.job(claim.job)) {
     const Chunk& chunk = worker.view_.chunk(claim.job, claim.chunk);
     begin = first_ = chunk.begin;
     end = chunk.end;
@@ -278,8 +285,8 @@ class Worker::MapIo final : public wire::RangeIo {
   Worker& worker_;
   const ChunkClaim& claim_;
   Job& job_;
-  std::uint64_t first_ = 0;     // the chunk's first item, which may have been tried before
-  std::uint32_t attempt_ = 1;   // of it
+  std::uint64_t first_ = 0;    // the chunk's first item, which may have been tried before
+  std::uint32_t attempt_ = 1;  // of it
   std::optional<wire::PacketView> packet_;
 };
 
@@ -333,19 +340,23 @@ void Worker::run_chunk(const ChunkClaim& claim) {
   try {
     runner_of(claim).run(io);
   } catch (...) {
-    send_error(io.header(ResultKind::item_error, slot_.item.load(std::memory_order_relaxed), now_ns()), std::current_exception());
+    send_error(io.header(ResultKind::item_error, slot_.item.load(std::memory_order_relaxed), now_ns()),
+               std::current_exception());
     job.stop.store(1, std::memory_order_relaxed);  // a hint to the others; the parent acts on the error
   }
   flush_output();
   slot_.started_ns.store(0, std::memory_order_relaxed);
   chunk.completed_ns = now_ns();
-  job.done_items.fetch_add(std::min(slot_.item.load(std::memory_order_relaxed), chunk.end) - chunk.begin, std::memory_order_relaxed);
+  job.done_items.fetch_add(std::min(slot_.item.load(std::memory_order_relaxed), chunk.end) - chunk.begin,
+                           std::memory_order_relaxed);
   job.unfinished.fetch_sub(1, std::memory_order_seq_cst);
-  // The results of the chunk are in place (array) or in the ring; the parent takes the ring after it has seen this.
+  // The results of the chunk are in place (array) or in the ring; the parent takes the ring after it has seen
+  // this.
   chunk.owner.store(chunk_owner(claim.generation, chunk_done), std::memory_order_seq_cst);
   slot_.job.store(no_job, std::memory_order_release);
-  // Only looks from here on: if the job is another one by now, the parent has seen the end and needs no waking. Of the
-  // last two workers each has subtracted before it stored, so the later one sees 0 after both stores.
+  // Only looks from here on: if the job is another one by now, the parent has seen the end and needs no
+  // waking. Of the last two workers each has subtracted before it stored, so the later one sees 0 after both
+  // stores.
   if (job.unfinished.load() <= 0 || job.wake_each.load(std::memory_order_relaxed) != 0) {
     wake_supervisor_if_wanted();
     wake_parent(view_);
@@ -391,7 +402,8 @@ void Worker::wake_supervisor_if_wanted() {
 
 void Worker::send_error(ResultHeader header, const std::exception_ptr& exception) {
   auto stack = ThrowTracer::last_throw();
-  if (stack.size() < max_frames) stack.resize(stack.size() - std::min<std::size_t>(stack.size(), slot_.outer_frames.load()));
+  if (stack.size() < max_frames)
+    stack.resize(stack.size() - std::min<std::size_t>(stack.size(), slot_.outer_frames.load()));
   wire::Writer writer;
   wire::pack(writer, wire::record_of(out_of_memory(exception) ? memory_limit_error() : exception, stack));
   send(header, writer.bytes(), {});
@@ -409,8 +421,9 @@ bool Worker::out_of_memory(const std::exception_ptr& exception) const {
 }
 
 std::exception_ptr Worker::memory_limit_error() const {
-  return std::make_exception_ptr(MemoryLimitExceeded(fmt::format(
-      "the task needed more memory than the {} MiB of the pool's memory_limit", view_.board().memory_limit >> 20)));
+  return std::make_exception_ptr(MemoryLimitExceeded(
+      fmt::format("the task needed more memory than the {} MiB of the pool's memory_limit",
+                  view_.board().memory_limit >> 20)));
 }
 
 }  // namespace

@@ -12,8 +12,8 @@ struct WorkerBirth {
   int supervisor_fd;     // an eventfd of the parent's supervisor
 };
 
-// Runs the tasks of the pool whose board lies in `board` until the pool stops or the worker is to be replaced, then
-// ends the process with status 0. One thread; called in a fresh process.
+// Runs the tasks of the pool whose board lies in `board` until the pool stops or the worker is to be
+// replaced, then ends the process with status 0. One thread; called in a fresh process.
 [[noreturn]] void run_worker(shm::Segment board, const WorkerBirth& birth);
 
 }  // namespace manyhands::process

@@ -67,11 +67,15 @@ std::optional<T> message_as(const FdChannel::Message& message) noexcept {
 class Zygote {
  public:
   Zygote(FdChannel door, FdChannel door_for_workers, UniqueFd program, const sigset_t& program_mask)
-      : door_(std::move(door)), door_for_workers_(std::move(door_for_workers)), program_(std::move(program)), program_mask_(program_mask) {
+      : door_(std::move(door)),
+        door_for_workers_(std::move(door_for_workers)),
+        program_(std::move(program)),
+        program_mask_(program_mask) {
     sigset_t child;
     ::sigemptyset(&child);
     ::sigaddset(&child, SIGCHLD);
-    sigset_t blocked = child;  // and the terminal's signals, which are the program's business; workers get them back
+    sigset_t blocked =
+        child;  // and the terminal's signals, which are the program's business; workers get them back
     for (const int signal : {SIGINT, SIGQUIT, SIGTSTP}) ::sigaddset(&blocked, signal);
     ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
     child_signals_ = UniqueFd(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -79,7 +83,8 @@ class Zygote {
 
   [[noreturn]] void run() {
     for (;;) {
-      std::vector<pollfd> fds{{program_.get(), POLLIN, 0}, {child_signals_.get(), POLLIN, 0}, {door_.fd(), POLLIN, 0}};
+      std::vector<pollfd> fds{
+          {program_.get(), POLLIN, 0}, {child_signals_.get(), POLLIN, 0}, {door_.fd(), POLLIN, 0}};
       for (const auto& pool : pools_) fds.push_back({pool.channel.fd(), POLLIN, 0});
       if (::poll(fds.data(), fds.size(), -1) < 0) {
         if (errno == EINTR) continue;
@@ -144,13 +149,16 @@ class Zygote {
     const pid_t pid = ::fork();
     if (pid == 0) become_worker(pool, worker, self);
     if (pid < 0) {
-      report(pool, {.kind = WorkerEvent::Kind::failed, .worker = worker, .pid = 0, .status = errno, .peak_memory = 0});
+      report(
+          pool,
+          {.kind = WorkerEvent::Kind::failed, .worker = worker, .pid = 0, .status = errno, .peak_memory = 0});
       return;
     }
     children_[pid] = {&pool, worker};
     const UniqueFd pidfd = open_pidfd(pid);
     const int fd = pidfd.get();
-    report(pool, {.kind = WorkerEvent::Kind::started, .worker = worker, .pid = pid, .status = 0, .peak_memory = 0},
+    report(pool,
+           {.kind = WorkerEvent::Kind::started, .worker = worker, .pid = pid, .status = 0, .peak_memory = 0},
            std::span(&fd, pidfd ? 1U : 0U));
   }
 
@@ -168,12 +176,15 @@ class Zygote {
     if (how == ZygoteSpawn::exec) exec_worker(board, supervisor, worker);
     adopt_zygote_door(UniqueFd(::fcntl(door_for_workers_.fd(), F_DUPFD_CLOEXEC, 0)));
     door_for_workers_.close();
-    run_worker(shm::Segment::attach(std::move(board)), {.worker = worker, .supervisor_fd = supervisor.release()});
+    run_worker(shm::Segment::attach(std::move(board)),
+               {.worker = worker, .supervisor_fd = supervisor.release()});
   }
 
-  [[noreturn]] void exec_worker(const UniqueFd& board, const UniqueFd& supervisor, std::uint32_t worker) const {
+  [[noreturn]] void exec_worker(const UniqueFd& board, const UniqueFd& supervisor,
+                                std::uint32_t worker) const {
     for (const int fd : {board.get(), supervisor.get(), door_for_workers_.fd()}) ::fcntl(fd, F_SETFD, 0);
-    std::string argument = fmt::format("{}{},{},{},{}", worker_argument, board.get(), supervisor.get(), door_for_workers_.fd(), worker);
+    std::string argument = fmt::format("{}{},{},{},{}", worker_argument, board.get(), supervisor.get(),
+                                       door_for_workers_.fd(), worker);
     std::string name = "manyhands-worker";
     char* const argv[] = {name.data(), argument.data(), nullptr};
     ::execv("/proc/self/exe", argv);
@@ -182,7 +193,8 @@ class Zygote {
 
   void reap() {
     signalfd_siginfo ignored;
-    while (::read(child_signals_.get(), &ignored, sizeof ignored) > 0) {}
+    while (::read(child_signals_.get(), &ignored, sizeof ignored) > 0) {
+    }
     for (;;) {
       int status = 0;
       rusage usage{};
@@ -193,11 +205,12 @@ class Zygote {
       const Child child = found->second;
       if (!WIFSTOPPED(status)) children_.erase(found);
       if (child.pool == nullptr) continue;
-      report(*child.pool, {.kind = WIFSTOPPED(status) ? WorkerEvent::Kind::stopped : WorkerEvent::Kind::exited,
-                           .worker = child.worker,
-                           .pid = pid,
-                           .status = WIFSTOPPED(status) ? WSTOPSIG(status) : status,
-                           .peak_memory = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024});
+      report(*child.pool,
+             {.kind = WIFSTOPPED(status) ? WorkerEvent::Kind::stopped : WorkerEvent::Kind::exited,
+              .worker = child.worker,
+              .pid = pid,
+              .status = WIFSTOPPED(status) ? WSTOPSIG(status) : status,
+              .peak_memory = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024});
     }
   }
 
@@ -272,16 +285,18 @@ void adopt_zygote_door(UniqueFd door) noexcept {
 void ensure_zygote() {
   if (have_zygote()) return;
   if (const int others = foreign_threads(); others > 0) {
-    throw Error(fmt::format("worker processes cannot be started now: {} other thread{} run{} in this process, and a fork would copy "
-                            "the locks that they hold. Call mh::init(argc, argv) at the start of main",
-                            others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
+    throw Error(
+        fmt::format("worker processes cannot be started now: {} other thread{} run{} in this process, and a "
+                    "fork would copy "
+                    "the locks that they hold. Call mh::init(argc, argv) at the start of main",
+                    others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
   }
   auto [zygote_end, our_end] = FdChannel::make_pair();
   UniqueFd program = open_pidfd(::getpid());
   if (!program) throw_errno("open a pidfd of this process");
   sigset_t mask;
   ::sigprocmask(SIG_SETMASK, nullptr, &mask);
-  std::fflush(nullptr);  // what is buffered now must not be written again by a copy of the buffer
+  std::fflush(nullptr);   // what is buffered now must not be written again by a copy of the buffer
   warm_up_stack_trace();  // once for all workers
   const pid_t pid = ::fork();
   if (pid < 0) throw_errno("fork the zygote, from which worker processes are started");
@@ -292,12 +307,15 @@ void ensure_zygote() {
     Zygote(std::move(zygote_end), std::move(our_end), std::move(program), mask).run();
   }
   int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-  if (status != 0) throw Error("fork the zygote, from which worker processes are started: the second fork failed");
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (status != 0)
+    throw Error("fork the zygote, from which worker processes are started: the second fork failed");
   adopt_zygote_door(UniqueFd(::fcntl(our_end.fd(), F_DUPFD_CLOEXEC, 0)));
 }
 
-std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervisor_fd, std::uint32_t workers, ZygoteSpawn how) {
+std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervisor_fd, std::uint32_t workers,
+                                          ZygoteSpawn how) {
   ensure_zygote();
   auto [ours, theirs] = FdChannel::make_pair();
   const FdChannel door(UniqueFd(::fcntl(door_fd.load(), F_DUPFD_CLOEXEC, 0)));

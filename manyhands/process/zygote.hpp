@@ -1,12 +1,12 @@
 #pragma once
-// The zygote: a small process, forked from the program while that is young and has one thread, which forks the workers
-// of all pools.
+// The zygote: a small process, forked from the program while that is young and has one thread, which forks
+// the workers of all pools.
 //
-// Forking a worker from it takes a fraction of a millisecond however large the program has grown, copies no locks that
-// other threads hold, and gives workers the same code at the same addresses. It never runs user code. It reaps the
-// workers and tells each pool of its own; it kills a pool's workers when the pool's channel closes (the pool's process
-// died) and everything when the program dies. Workers have it as their parent and die with it. A worker that makes a pool
-// of its own asks the same zygote.
+// Forking a worker from it takes a fraction of a millisecond however large the program has grown, copies no
+// locks that other threads hold, and gives workers the same code at the same addresses. It never runs user
+// code. It reaps the workers and tells each pool of its own; it kills a pool's workers when the pool's
+// channel closes (the pool's process died) and everything when the program dies. Workers have it as their
+// parent and die with it. A worker that makes a pool of its own asks the same zygote.
 //
 // Talk: one "door" takes requests {open pool} from the program and all workers; each pool then has a channel.
 
@@ -23,18 +23,21 @@ enum class ZygoteSpawn : std::uint32_t {
   exec,  // the worker starts the program anew; mh::init diverts it
 };
 
-// Starts this process's zygote if there is none yet (a worker has its parent's). Throws Error if other threads run,
-// SystemError if the fork fails. `argv`-level wiring is mh::init's.
+// Starts this process's zygote if there is none yet (a worker has its parent's). Throws Error if other
+// threads run, SystemError if the fork fails. `argv`-level wiring is mh::init's.
 void ensure_zygote();
 bool have_zygote() noexcept;
 
 // A worker started by exec uses the door it was given.
 void adopt_zygote_door(UniqueFd door) noexcept;
 
-// Workers for one pool: `workers` of them are started at once. Throws SystemError, or Error if the zygote is gone.
-std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervisor_fd, std::uint32_t workers, ZygoteSpawn how);
+// Workers for one pool: `workers` of them are started at once. Throws SystemError, or Error if the zygote is
+// gone.
+std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervisor_fd, std::uint32_t workers,
+                                          ZygoteSpawn how);
 
-// The name of the hidden argument that makes a program a worker: "--manyhands-worker=BOARD,SUPERVISOR,DOOR,NUMBER".
+// The name of the hidden argument that makes a program a worker:
+// "--manyhands-worker=BOARD,SUPERVISOR,DOOR,NUMBER".
 inline constexpr const char* worker_argument = "--manyhands-worker=";
 
 }  // namespace manyhands::process

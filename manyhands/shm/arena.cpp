@@ -9,19 +9,22 @@
 namespace manyhands::shm {
 namespace {
 
-constexpr std::uint64_t smallest_class = 8;                      // 256 bytes
+constexpr std::uint64_t smallest_class = 8;  // 256 bytes
 constexpr std::uint64_t check_memory_from = std::uint64_t{64} << 20;
-constexpr std::uint64_t discard_from = std::uint64_t{1} << 20;   // smaller blocks always keep their pages
+constexpr std::uint64_t discard_from = std::uint64_t{1} << 20;  // smaller blocks always keep their pages
 constexpr std::uint64_t page = 4096;
 
 }  // namespace
 
 Arena::Arena(Segment& segment, std::uint64_t begin, std::uint64_t size, std::uint64_t cache_bytes) noexcept
     : segment_(&segment), begin_(begin), end_(begin + size), cache_bytes_(cache_bytes) {
-  if (header().top.load(std::memory_order_relaxed) == 0) header().top.store(begin_ + page, std::memory_order_relaxed);
+  if (header().top.load(std::memory_order_relaxed) == 0)
+    header().top.store(begin_ + page, std::memory_order_relaxed);
 }
 
-Arena::Header& Arena::header() const noexcept { return *reinterpret_cast<Header*>(segment_->data() + begin_); }
+Arena::Header& Arena::header() const noexcept {
+  return *reinterpret_cast<Header*>(segment_->data() + begin_);
+}
 
 Arena::BlockHeader& Arena::block_header(std::uint64_t block) const noexcept {
   return *reinterpret_cast<BlockHeader*>(segment_->data() + block - sizeof(BlockHeader));
@@ -31,11 +34,14 @@ std::uint64_t Arena::allocate(std::uint64_t size_bytes) {
   restart_if_empty();
   collect();
   if (size_bytes > end_ - begin_) {
-    throw ResourceExhausted(fmt::format("a value of {} bytes is larger than the {} MiB of address space that a pool reserves for one worker's data",
-                                        size_bytes, (end_ - begin_) >> 20));
+    throw ResourceExhausted(
+        fmt::format("a value of {} bytes is larger than the {} MiB of address space that a pool reserves for "
+                    "one worker's data",
+                    size_bytes, (end_ - begin_) >> 20));
   }
   const auto need = size_bytes + sizeof(BlockHeader);
-  const auto size_class = std::max<std::uint64_t>(smallest_class, static_cast<std::uint64_t>(std::bit_width(need - 1)));
+  const auto size_class =
+      std::max<std::uint64_t>(smallest_class, static_cast<std::uint64_t>(std::bit_width(need - 1)));
   const auto size = std::uint64_t{1} << size_class;
   std::uint64_t block = 0;
   if (auto& warm = warm_[size_class]; !warm.empty()) {
@@ -50,11 +56,14 @@ std::uint64_t Arena::allocate(std::uint64_t size_bytes) {
     } else {
       const auto top = header().top.load(std::memory_order_relaxed);
       if (size > end_ - top) {
-        throw ResourceExhausted(fmt::format("no room for a value of {} bytes: {} MiB of the {} MiB reserved for this worker's data are in use; take results before sending more",
-                                            size_bytes, (top - begin_) >> 20, (end_ - begin_) >> 20));
+        throw ResourceExhausted(
+            fmt::format("no room for a value of {} bytes: {} MiB of the {} MiB reserved for this worker's "
+                        "data are in use; take results before sending more",
+                        size_bytes, (top - begin_) >> 20, (end_ - begin_) >> 20));
       }
       block = top + sizeof(BlockHeader);
-      block_header(block) = {.region = begin_, .next = 0, .size_class = static_cast<std::uint32_t>(size_class)};
+      block_header(block) = {
+          .region = begin_, .next = 0, .size_class = static_cast<std::uint32_t>(size_class)};
       header().top.store(top + size, std::memory_order_relaxed);  // read by a successor only after our death
     }
   }
@@ -68,13 +77,17 @@ void Arena::release(std::byte* segment_data, std::uint64_t block) noexcept {
   auto top = header.returned.load(std::memory_order_relaxed);
   do {
     block_header.next = top;
-    // release pairs with the owner's exchange in collect(): it sees `next`, and our reads of the block are done
-  } while (!header.returned.compare_exchange_weak(top, block, std::memory_order_release, std::memory_order_relaxed));
+    // release pairs with the owner's exchange in collect(): it sees `next`, and our reads of the block are
+    // done
+  } while (!header.returned.compare_exchange_weak(top, block, std::memory_order_release,
+                                                  std::memory_order_relaxed));
   // release pairs with restart_if_empty(): who sees zero sees every block on the stack
   header.outstanding.fetch_sub(1, std::memory_order_release);
 }
 
-std::uint64_t Arena::outstanding() const noexcept { return header().outstanding.load(std::memory_order_acquire); }
+std::uint64_t Arena::outstanding() const noexcept {
+  return header().outstanding.load(std::memory_order_acquire);
+}
 
 void Arena::collect() noexcept {
   if (header().returned.load(std::memory_order_relaxed) == 0) return;

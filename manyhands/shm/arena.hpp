@@ -1,15 +1,16 @@
 #pragma once
 // Arena: blocks of shared memory for arguments and results that are too large to travel inside a message.
 //
-// One owner allocates; whoever has read a block gives it back with release(), from any process. Blocks are recycled,
-// because touching fresh pages costs ten times the copy. Used by process/: the parent owns one arena for arguments,
-// each worker one for its results; a block travels as its offset in the segment.
+// One owner allocates; whoever has read a block gives it back with release(), from any process. Blocks are
+// recycled, because touching fresh pages costs ten times the copy. Used by process/: the parent owns one
+// arena for arguments, each worker one for its results; a block travels as its offset in the segment.
 //
-// Layout of the region [begin, begin + size) of the segment:  [ Header : 192 ] then blocks, each [ BlockHeader : 64 ][ bytes ].
-// Returned blocks form a stack linked by offsets: releasers push with CAS, the owner takes the whole stack at once
-// (so there is no ABA). Sizes are powers of two; which blocks are free is the owner's private knowledge. If the owner dies, its
-// successor goes on behind the last block; once all blocks are returned, the region starts again from its beginning.
-// Source of the return stack: R. K. Treiber, "Systems Programming: Coping with Parallelism" (1986).
+// Layout of the region [begin, begin + size) of the segment:  [ Header : 192 ] then blocks, each [
+// BlockHeader : 64 ][ bytes ]. Returned blocks form a stack linked by offsets: releasers push with CAS, the
+// owner takes the whole stack at once (so there is no ABA). Sizes are powers of two; which blocks are free is
+// the owner's private knowledge. If the owner dies, its successor goes on behind the last block; once all
+// blocks are returned, the region starts again from its beginning. Source of the return stack: R. K. Treiber,
+// "Systems Programming: Coping with Parallelism" (1986).
 
 #include <array>
 #include <atomic>
@@ -23,12 +24,13 @@ namespace manyhands::shm {
 
 class Arena {
  public:
-  // The owner's handle on the region of `segment` that starts at `begin` (a multiple of 4096). Zero bytes are an empty
-  // region; a region that a dead owner left is taken over. At most `cache_bytes` of resident memory are kept for reuse.
+  // The owner's handle on the region of `segment` that starts at `begin` (a multiple of 4096). Zero bytes are
+  // an empty region; a region that a dead owner left is taken over. At most `cache_bytes` of resident memory
+  // are kept for reuse.
   Arena(Segment& segment, std::uint64_t begin, std::uint64_t size, std::uint64_t cache_bytes) noexcept;
 
-  // The offset in the segment of a block of at least `size_bytes`, aligned to 64. Throws ResourceExhausted if the
-  // region or (asked for 64 MiB and more) the machine has no room. Owner only, one thread.
+  // The offset in the segment of a block of at least `size_bytes`, aligned to 64. Throws ResourceExhausted if
+  // the region or (asked for 64 MiB and more) the machine has no room. Owner only, one thread.
   [[nodiscard]] std::uint64_t allocate(std::uint64_t size_bytes);
 
   // Gives a block back to its owner. Any process, any thread; lock-free. Each block once.

@@ -71,7 +71,8 @@ TEST_CASE_FIXTURE(Fixture, "what is beyond the cache goes back to the machine") 
   CHECK(resident() < 1 << 20);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a successor leaves its predecessor's blocks alone and gets their room when they return") {
+TEST_CASE_FIXTURE(Fixture,
+                  "a successor leaves its predecessor's blocks alone and gets their room when they return") {
   const auto old = arena.allocate(1000);
   std::memset(segment.data() + old, 7, 1000);
   Arena successor(segment, region_begin, region_size, 0);

@@ -10,14 +10,17 @@
 namespace manyhands::shm {
 
 using FutexWord = std::atomic<std::uint32_t>;
-static_assert(FutexWord::is_always_lock_free && sizeof(FutexWord) == 4, "the kernel looks at the same four bytes");
+static_assert(FutexWord::is_always_lock_free && sizeof(FutexWord) == 4,
+              "the kernel looks at the same four bytes");
 
 enum class WakeReason { woken, timed_out, interrupted };  // `woken` also if the word differed from `expected`
 
-// Blocks while `word` holds `expected`, until a futex_wake on it, a signal handler ran, or `deadline`. Any process.
+// Blocks while `word` holds `expected`, until a futex_wake on it, a signal handler ran, or `deadline`. Any
+// process.
 WakeReason futex_wait(FutexWord& word, std::uint32_t expected, const Deadline& deadline = {}) noexcept;
 
-// Wakes up to `count` sleepers on `word`, in whichever process. Returns how many. Any process; does not block.
+// Wakes up to `count` sleepers on `word`, in whichever process. Returns how many. Any process; does not
+// block.
 int futex_wake(FutexWord& word, int count = 1) noexcept;
 int futex_wake_all(FutexWord& word) noexcept;
 

@@ -1,14 +1,17 @@
 #pragma once
-// MessageRing: a bounded queue of messages of varying size in one block of shared memory; one producer, one consumer.
+// MessageRing: a bounded queue of messages of varying size in one block of shared memory; one producer, one
+// consumer.
 //
-// A worker process pushes what it has to report, the parent pops. Neither takes a lock, so the death of one side
-// leaves the other no mutex to wait for: what was published before the death can still be read, a message that was
-// being written when the producer died was never visible. Waking the other side is the caller's matter.
+// A worker process pushes what it has to report, the parent pops. Neither takes a lock, so the death of one
+// side leaves the other no mutex to wait for: what was published before the death can still be read, a
+// message that was being written when the producer died was never visible. Waking the other side is the
+// caller's matter.
 //
-// Layout:  [ head : 64 ][ tail : 64 ][ bytes : capacity ]; a message is {size : u32, pad : u32}, payload, padding to 8.
-// A message never wraps: if it does not fit before the end, a header with size `skip` sends the reader to the start.
-// Invariants: head - tail in [0, capacity]; both are multiples of 8; bytes [tail, head) belong to the consumer.
-// Source: L. Lamport, "Proving the Correctness of Multiprocess Programs" (1977), the two-counter ring.
+// Layout:  [ head : 64 ][ tail : 64 ][ bytes : capacity ]; a message is {size : u32, pad : u32}, payload,
+// padding to 8. A message never wraps: if it does not fit before the end, a header with size `skip` sends the
+// reader to the start. Invariants: head - tail in [0, capacity]; both are multiples of 8; bytes [tail, head)
+// belong to the consumer. Source: L. Lamport, "Proving the Correctness of Multiprocess Programs" (1977), the
+// two-counter ring.
 
 #include <atomic>
 #include <cstddef>
@@ -25,16 +28,16 @@ class MessageRing {
   // Bytes that a ring with `capacity` bytes of messages takes. Capacity: a power of two, >= 64.
   static constexpr std::size_t footprint(std::size_t capacity) noexcept { return sizeof(Header) + capacity; }
 
-  // A handle on the ring that lies in `memory` (64-byte aligned, footprint(capacity) bytes); zero bytes are an empty
-  // ring. Each side makes its own handle.
+  // A handle on the ring that lies in `memory` (64-byte aligned, footprint(capacity) bytes); zero bytes are
+  // an empty ring. Each side makes its own handle.
   MessageRing(std::byte* memory, std::size_t capacity) noexcept
       : header_(reinterpret_cast<Header*>(memory)), bytes_(memory + sizeof(Header)), capacity_(capacity) {}
 
   // The largest payload that is sure to fit into an empty ring.
   std::size_t max_message() const noexcept { return capacity_ / 2 - sizeof(Frame); }
 
-  // Producer only. Space for a message of `size` <= max_message() bytes to be written in place, or nullptr if the
-  // ring is too full now. Nothing is visible before publish().
+  // Producer only. Space for a message of `size` <= max_message() bytes to be written in place, or nullptr if
+  // the ring is too full now. Nothing is visible before publish().
   [[nodiscard]] std::byte* try_reserve(std::size_t size) noexcept {
     const auto head = header_->head.load(std::memory_order_relaxed);  // only we write head
     const std::size_t need = sizeof(Frame) + round_up(size, 8);
@@ -50,7 +53,8 @@ class MessageRing {
     return bytes_ + start + sizeof(Frame);
   }
 
-  // Producer only, after try_reserve(): makes the message visible; all written before is visible to who reads it.
+  // Producer only, after try_reserve(): makes the message visible; all written before is visible to who reads
+  // it.
   void publish() noexcept {
     header_->head.store(header_->head.load(std::memory_order_relaxed) + reserved_, std::memory_order_release);
   }

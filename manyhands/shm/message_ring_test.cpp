@@ -21,7 +21,8 @@ struct alignas(64) Line {
 };
 
 struct Memory {
-  explicit Memory(std::size_t capacity) : lines(MessageRing::footprint(capacity) / 64 + 1), ring(lines[0].bytes, capacity) {}
+  explicit Memory(std::size_t capacity)
+      : lines(MessageRing::footprint(capacity) / 64 + 1), ring(lines[0].bytes, capacity) {}
   std::vector<Line> lines;
   MessageRing ring;
 };
@@ -78,8 +79,10 @@ TEST_CASE("the ring behaves like a deque over random pushes and pops") {
   for (int step = 0; step < 100'000; ++step) {
     if (random() % 2 == 0) {
       const std::string text(random() % memory.ring.max_message(), static_cast<char>('a' + step % 26));
-      if (push(memory.ring, text)) model.push_back(text);
-      else REQUIRE_FALSE(model.empty());
+      if (push(memory.ring, text))
+        model.push_back(text);
+      else
+        REQUIRE_FALSE(model.empty());
     } else if (model.empty()) {
       REQUIRE(pop(memory.ring) == std::nullopt);
     } else {

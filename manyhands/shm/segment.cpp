@@ -80,7 +80,9 @@ Segment Segment::attach(UniqueFd fd) {
 }
 
 Segment::Segment(Segment&& other) noexcept
-    : fd_(std::move(other.fd_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : fd_(std::move(other.fd_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 Segment& Segment::operator=(Segment&& other) noexcept {
   std::swap(fd_, other.fd_);
@@ -104,9 +106,10 @@ void require_memory(std::size_t size_bytes, const char* what) {
   const auto group = cgroup_memory_left();
   const auto left = std::min(machine, group);
   if (size_bytes <= left) return;
-  throw ResourceExhausted(fmt::format("{} needs {} MiB of shared memory, but only {} MiB are left ({}); send less at a time or free memory",
-                                      what, size_bytes >> 20, left >> 20,
-                                      group < machine ? "limit of this process's cgroup" : "MemAvailable of this machine"));
+  throw ResourceExhausted(fmt::format(
+      "{} needs {} MiB of shared memory, but only {} MiB are left ({}); send less at a time or free memory",
+      what, size_bytes >> 20, left >> 20,
+      group < machine ? "limit of this process's cgroup" : "MemAvailable of this machine"));
 }
 
 }  // namespace manyhands::shm

@@ -1,9 +1,10 @@
 #pragma once
-// Segment: a piece of memory that several processes map. It has no name: it lives as a memfd descriptor, which is
-// handed on by fork or fd passing, and is gone when the last process that holds it is gone, however it ended.
+// Segment: a piece of memory that several processes map. It has no name: it lives as a memfd descriptor,
+// which is handed on by fork or fd passing, and is gone when the last process that holds it is gone, however
+// it ended.
 //
-// Sparse: a segment may be created far larger than the machine's memory; only pages that are touched are paid for.
-// Source: memfd_create(2).
+// Sparse: a segment may be created far larger than the machine's memory; only pages that are touched are paid
+// for. Source: memfd_create(2).
 
 #include <cstddef>
 #include <span>
@@ -32,15 +33,17 @@ class Segment {
   int fd() const noexcept { return fd_.get(); }
 
  private:
-  Segment(UniqueFd fd, std::byte* data, std::size_t size) noexcept : fd_(std::move(fd)), data_(data), size_(size) {}
+  Segment(UniqueFd fd, std::byte* data, std::size_t size) noexcept
+      : fd_(std::move(fd)), data_(data), size_(size) {}
 
   UniqueFd fd_;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
 
-// Throws ResourceExhausted, with the numbers, if `size_bytes` more bytes than now would not fit into the machine's
-// available memory or this process's cgroup. `what` names the purpose in the message. Reads /proc and /sys.
+// Throws ResourceExhausted, with the numbers, if `size_bytes` more bytes than now would not fit into the
+// machine's available memory or this process's cgroup. `what` names the purpose in the message. Reads /proc
+// and /sys.
 void require_memory(std::size_t size_bytes, const char* what);
 
 }  // namespace manyhands::shm

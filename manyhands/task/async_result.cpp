@@ -9,13 +9,18 @@ namespace manyhands::task {
 void throw_timeout(const Progress& progress, Duration timeout) {
   const double seconds = std::chrono::duration<double>(timeout).count();
   if (progress.total.value_or(1) > 1) {
-    throw Timeout(fmt::format("no result within {} s: {} of {} items are done; they go on", seconds, progress.done, *progress.total));
+    throw Timeout(fmt::format("no result within {} s: {} of {} items are done; they go on", seconds,
+                              progress.done, *progress.total));
   }
   throw Timeout(fmt::format("no result within {} s; the task goes on", seconds));
 }
 
-void throw_not_ready() { throw Error("successful() was asked before the task ended; ask ready() or wait() first"); }
-void throw_empty() { throw Error("this AsyncResult refers to no task: it was default-constructed or moved from"); }
+void throw_not_ready() {
+  throw Error("successful() was asked before the task ended; ask ready() or wait() first");
+}
+void throw_empty() {
+  throw Error("this AsyncResult refers to no task: it was default-constructed or moved from");
+}
 
 Duration serial_time(const std::vector<TaskMetadata>& tasks) {
   Duration sum{};

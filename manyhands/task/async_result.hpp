@@ -1,9 +1,9 @@
 #pragma once
 // AsyncResult<T>: the result of a task that may still be running, on whichever executor.
 //
-// Python's multiprocessing.AsyncResult and std::future in one: get, wait, ready, successful, cancel, then, progress and
-// times; iteration over a map's items as they arrive; co_await, and as the return type of a coroutine. Dropping it drops
-// the interest in the result, not the task.
+// Python's multiprocessing.AsyncResult and std::future in one: get, wait, ready, successful, cancel, then,
+// progress and times; iteration over a map's items as they arrive; co_await, and as the return type of a
+// coroutine. Dropping it drops the interest in the result, not the task.
 
 #include <coroutine>
 #include <cstddef>
@@ -61,9 +61,9 @@ class [[nodiscard]] AsyncResult {
   AsyncResult() = default;  // refers to nothing; every verb but valid() throws Error
   explicit AsyncResult(std::shared_ptr<task::State<T>> state) noexcept : state_(std::move(state)) {}
 
-  // Blocks until the outcome is known, at most `timeout`. Returns the value; throws the task's own exception (with its
-  // RemoteError nested if it ran elsewhere), Cancelled, WorkerDied, DeadlineExceeded, or Timeout if the time is over,
-  // in which case the task goes on.
+  // Blocks until the outcome is known, at most `timeout`. Returns the value; throws the task's own exception
+  // (with its RemoteError nested if it ran elsewhere), Cancelled, WorkerDied, DeadlineExceeded, or Timeout if
+  // the time is over, in which case the task goes on.
   decltype(auto) get(Duration timeout = Deadline::never) & {
     wait_or_throw(timeout);
     if constexpr (std::is_void_v<T>) {
@@ -97,13 +97,14 @@ class [[nodiscard]] AsyncResult {
   }
 
   // Drops the task if it has not started: get() throws Cancelled. A running task is asked to end
-  // (this_task::stop_requested()), with {.kill = true} its worker process is killed. Returns whether there will be no
-  // result; false if the task had ended or goes on. Does not block.
+  // (this_task::stop_requested()), with {.kill = true} its worker process is killed. Returns whether there
+  // will be no result; false if the task had ended or goes on. Does not block.
   bool cancel(const CancelOptions& options = {}) { return state().cancel(options); }
 
-  // Calls f with the value (f() for void) once it is there, and returns f's result as an AsyncResult of its own. If the
-  // task fails, f is not called and the exception is passed on; `on_error(std::exception_ptr)`, if given, sees it first.
-  // f runs in the executor's callback thread, or at once in this one if the outcome is known; it should not block.
+  // Calls f with the value (f() for void) once it is there, and returns f's result as an AsyncResult of its
+  // own. If the task fails, f is not called and the exception is passed on; `on_error(std::exception_ptr)`,
+  // if given, sees it first. f runs in the executor's callback thread, or at once in this one if the outcome
+  // is known; it should not block.
   template <class F>
   auto then(F f) {
     return then(std::move(f), [](const std::exception_ptr&) {});
@@ -145,8 +146,8 @@ class [[nodiscard]] AsyncResult {
   bool valid() const noexcept { return state_ != nullptr; }
   task::StateBase& state_base() const { return state(); }
 
-  // The items of a map in order, each as soon as it is computed: for (double y : pool.map_async(f, xs)). Blocks for the
-  // next item; throws the map's exception where it has none.
+  // The items of a map in order, each as soon as it is computed: for (double y : pool.map_async(f, xs)).
+  // Blocks for the next item; throws the map's exception where it has none.
   auto begin() const
     requires requires { typename task::ItemOf<T>::Type; }
   {

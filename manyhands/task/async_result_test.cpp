@@ -51,13 +51,14 @@ TEST_CASE("then chains values, and passes errors by") {
   Manual<int> bad;
   int called = 0;
   std::string seen;
-  auto failed = bad.result.then([&](int) { ++called; }, [&](const std::exception_ptr& e) {
-    try {
-      std::rethrow_exception(e);
-    } catch (const std::exception& error) {
-      seen = error.what();
-    }
-  });
+  auto failed = bad.result.then([&](int) { ++called; },
+                                [&](const std::exception_ptr& e) {
+                                  try {
+                                    std::rethrow_exception(e);
+                                  } catch (const std::exception& error) {
+                                    seen = error.what();
+                                  }
+                                });
   bad.state->set_error(std::make_exception_ptr(std::runtime_error("broken")));
   CHECK_THROWS_WITH_AS(failed.get(), "broken", std::runtime_error);
   CHECK(called == 0);

@@ -1,8 +1,8 @@
 #pragma once
 // CallbackThread: where continuations (AsyncResult::then, co_await) of an executor run.
 //
-// One thread, started with the first continuation, so that a slow callback delays other callbacks and nothing else.
-// Any thread may post.
+// One thread, started with the first continuation, so that a slow callback delays other callbacks and nothing
+// else. Any thread may post.
 
 #include <condition_variable>
 #include <deque>
@@ -22,7 +22,8 @@ class CallbackThread {
 
   // Runs `callback` soon; at once in this thread after close(). Callbacks must not throw.
   void post(std::function<void()> callback);
-  // Runs what was posted, then ends the thread. Blocks; called from a callback, it leaves the rest to that thread.
+  // Runs what was posted, then ends the thread. Blocks; called from a callback, it leaves the rest to that
+  // thread.
   void close();
 
  private:

@@ -1,8 +1,8 @@
 #pragma once
 // The verbs that every executor has, and the concept that says so.
 //
-// An executor derives from Verbs<Itself> and provides three things: size(), start_call() and start_map(). All else,
-// blocking forms, starmap, streams, options, is made of these here, once.
+// An executor derives from Verbs<Itself> and provides three things: size(), start_call() and start_map(). All
+// else, blocking forms, starmap, streams, options, is made of these here, once.
 
 #include <concepts>
 #include <iterator>
@@ -74,7 +74,8 @@ concept InputRange = requires(Range& range) {
   std::ranges::begin(range);
   std::ranges::end(range);
 };
-// The items of a range as values that functions take: the keys of a std::map without const, borrowed text as strings.
+// The items of a range as values that functions take: the keys of a std::map without const, borrowed text as
+// strings.
 template <class T>
 struct ItemValue {
   using Type = wire::Travelling<T>;
@@ -84,7 +85,8 @@ struct ItemValue<std::pair<const K, V>> {
   using Type = std::pair<K, V>;
 };
 template <class Range>
-using ItemType = typename ItemValue<std::iter_value_t<decltype(std::ranges::begin(std::declval<Range&>()))>>::Type;
+using ItemType =
+    typename ItemValue<std::iter_value_t<decltype(std::ranges::begin(std::declval<Range&>()))>>::Type;
 
 template <class Executor>
 class Verbs {
@@ -124,8 +126,9 @@ class Verbs {
 
   // ---- Many calls.
 
-  // f of each item, in order: std::vector<R>, or nothing if f returns void. Blocks. The first exception (of the lowest
-  // index among those that occurred) is thrown at once, and items that have not started are dropped.
+  // f of each item, in order: std::vector<R>, or nothing if f returns void. Blocks. The first exception (of
+  // the lowest index among those that occurred) is thrown at once, and items that have not started are
+  // dropped.
   template <class F, InputRange Range>
   auto map(F&& f, Range&& items, const MapOptions& options = {}) {
     auto result = map_async(std::forward<F>(f), std::forward<Range>(items), options);
@@ -139,27 +142,31 @@ class Verbs {
     return self().start_map(options, std::decay_t<F>(std::forward<F>(f)), std::forward<Range>(items));
   }
 
-  // map for items that are tuples (or pairs, arrays) of arguments: f(std::get<0>(item), std::get<1>(item), ...).
+  // map for items that are tuples (or pairs, arrays) of arguments: f(std::get<0>(item), std::get<1>(item),
+  // ...).
   template <class F, InputRange Range>
   auto starmap(F&& f, Range&& items, const MapOptions& options = {}) {
-    return self().map(task::Starred<std::decay_t<F>>(std::forward<F>(f)), std::forward<Range>(items), options);
+    return self().map(task::Starred<std::decay_t<F>>(std::forward<F>(f)), std::forward<Range>(items),
+                      options);
   }
   template <class F, InputRange Range>
   auto starmap_async(F&& f, Range&& items, const MapOptions& options = {}) {
     return map_async(task::Starred<std::decay_t<F>>(std::forward<F>(f)), std::forward<Range>(items), options);
   }
 
-  // f of each item as a Stream, in the order of the input. Reads the input as results are taken, so it may be endless.
-  // An lvalue input is referred to, an rvalue kept.
+  // f of each item as a Stream, in the order of the input. Reads the input as results are taken, so it may be
+  // endless. An lvalue input is referred to, an rvalue kept.
   template <class F, InputRange Range>
   auto imap(F&& f, Range&& items, const StreamOptions& options = {}) {
-    return stream(std::decay_t<F>(std::forward<F>(f)), std::forward<Range>(items), options, task::StreamOrder::input);
+    return stream(std::decay_t<F>(std::forward<F>(f)), std::forward<Range>(items), options,
+                  task::StreamOrder::input);
   }
 
   // As imap, each result as soon as it is there.
   template <class F, InputRange Range>
   auto imap_unordered(F&& f, Range&& items, const StreamOptions& options = {}) {
-    return stream(std::decay_t<F>(std::forward<F>(f)), std::forward<Range>(items), options, task::StreamOrder::completion);
+    return stream(std::decay_t<F>(std::forward<F>(f)), std::forward<Range>(items), options,
+                  task::StreamOrder::completion);
   }
 
  private:
@@ -179,13 +186,16 @@ class Verbs {
     using T = ItemType<Range>;
     using R = wire::ResultOf<F, T>;
     using Value = task::Stored<R>;
-    const std::size_t window = options.window > 0 ? options.window : 4 * static_cast<std::size_t>(self().size());
+    const std::size_t window =
+        options.window > 0 ? options.window : 4 * static_cast<std::size_t>(self().size());
     const CallOptions call{.deadline = options.deadline, .retries = options.retries};
-    auto input = std::make_unique<Input<Range>>(std::forward<Range>(items));  // fixed place: `at` refers to `items`
+    auto input =
+        std::make_unique<Input<Range>>(std::forward<Range>(items));  // fixed place: `at` refers to `items`
     if constexpr (!std::is_void_v<R>) {
       if (options.chunk > 1) {
-        auto submit = [this, call, chunk = options.chunk, input = std::move(input),
-                       g = task::Chunked<F, T>(std::move(f))]() -> std::optional<AsyncResult<std::vector<R>>> {
+        auto submit =
+            [this, call, chunk = options.chunk, input = std::move(input),
+             g = task::Chunked<F, T>(std::move(f))]() -> std::optional<AsyncResult<std::vector<R>>> {
           std::vector<T> batch;
           for (; batch.size() < chunk && !input->ended(); ++input->at) batch.emplace_back(*input->at);
           if (batch.empty()) return std::nullopt;
@@ -197,7 +207,8 @@ class Verbs {
         return make_stream<Value, std::vector<R>>(std::move(submit), emit, window, order, options.progress);
       }
     }
-    auto submit = [this, call, input = std::move(input), f = std::move(f)]() -> std::optional<AsyncResult<R>> {
+    auto submit = [this, call, input = std::move(input),
+                   f = std::move(f)]() -> std::optional<AsyncResult<R>> {
       if (input->ended()) return std::nullopt;
       T item(*input->at);
       ++input->at;
@@ -234,10 +245,11 @@ class Verbs {
   Verbs() = default;
 };
 
-// What can run tasks: ThreadPool, Pool, and the executors to come. An algorithm that takes an Executor runs on all.
+// What can run tasks: ThreadPool, Pool, and the executors to come. An algorithm that takes an Executor runs
+// on all.
 template <class E>
-concept Executor = requires(E& executor, double (*f)(double), double (*g)(double, double), std::vector<double>& items,
-                            std::vector<std::tuple<double, double>>& pairs) {
+concept Executor = requires(E& executor, double (*f)(double), double (*g)(double, double),
+                            std::vector<double>& items, std::vector<std::tuple<double, double>>& pairs) {
   { executor.size() } -> std::convertible_to<int>;
   { executor.map(f, items) } -> std::same_as<std::vector<double>>;
   { executor.map_async(f, items) } -> std::same_as<AsyncResult<std::vector<double>>>;

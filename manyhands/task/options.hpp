@@ -1,5 +1,6 @@
 #pragma once
-// What a caller may say about a map or a call, as aggregates: pool.map(f, xs, {.chunk = 100, .deadline = 2s}).
+// What a caller may say about a map or a call, as aggregates: pool.map(f, xs, {.chunk = 100, .deadline =
+// 2s}).
 
 #include <cstddef>
 #include <optional>
@@ -10,12 +11,12 @@
 namespace manyhands {
 
 struct CallOptions {
-  // A task that runs longer than this, from its start, fails with DeadlineExceeded; its worker process is killed and
-  // replaced. Threads cannot be killed: there the error comes when the task ends, and this_task::stop_requested()
-  // turns true at the deadline.
+  // A task that runs longer than this, from its start, fails with DeadlineExceeded; its worker process is
+  // killed and replaced. Threads cannot be killed: there the error comes when the task ends, and
+  // this_task::stop_requested() turns true at the deadline.
   Duration deadline = Deadline::never;
-  // How often a task is run again after its worker process died under it. The task must not mind being run twice.
-  // Default: as the pool says (0).
+  // How often a task is run again after its worker process died under it. The task must not mind being run
+  // twice. Default: as the pool says (0).
   std::optional<int> retries = {};
 };
 
@@ -29,16 +30,16 @@ struct MapOptions {
 };
 
 struct StreamOptions {
-  std::size_t chunk = 1;   // items per task
-  std::size_t window = 0;  // tasks in flight at most; 0: four per worker
+  std::size_t chunk = 1;                // items per task
+  std::size_t window = 0;               // tasks in flight at most; 0: four per worker
   Duration deadline = Deadline::never;  // of one task
   std::optional<int> retries = {};
   ProgressFunction progress = {};  // called in the thread that iterates
 };
 
 struct CancelOptions {
-  // Also ends a task that is running: its worker process is killed and replaced. Without it a running task is only
-  // asked, through this_task::stop_requested().
+  // Also ends a task that is running: its worker process is killed and replaced. Without it a running task is
+  // only asked, through this_task::stop_requested().
   bool kill = false;
 };
 

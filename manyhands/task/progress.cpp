@@ -73,7 +73,8 @@ class Bar {
       write_all(options_.fd, "\r" + task::bar_text(title_, progress, terminal_width(options_.fd)) + "\x1b[K" +
                                  (finished_ ? "\n" : ""));
     } else if (finished_ || progress.elapsed >= next_line_) {
-      if (finished_ || next_line_ != Duration{}) write_all(options_.fd, task::line_text(title_, progress) + "\n");
+      if (finished_ || next_line_ != Duration{})
+        write_all(options_.fd, task::line_text(title_, progress) + "\n");
       next_line_ = progress.elapsed + options_.line_every;
     }
   }
@@ -99,27 +100,32 @@ std::string bar_text(std::string_view title, const Progress& progress, int width
   const std::string head = title.empty() ? "" : fmt::format("{} ", title);
   const double elapsed = seconds_of(progress.elapsed);
   if (!progress.total) {
-    return fmt::format("{}{} done [{}, {}{}]", head, progress.done, clock_text(elapsed), rate_text(figures.rate),
-                       failed_text(progress));
+    return fmt::format("{}{} done [{}, {}{}]", head, progress.done, clock_text(elapsed),
+                       rate_text(figures.rate), failed_text(progress));
   }
   const std::string before = fmt::format("{}{:3.0f}% |", head, std::floor(figures.part * 100));
-  const std::string after = fmt::format("| {}/{} [{}<{}, {}{}]", progress.done, *progress.total, clock_text(elapsed),
-                                        clock_text(figures.left), rate_text(figures.rate), failed_text(progress));
+  const std::string after =
+      fmt::format("| {}/{} [{}<{}, {}{}]", progress.done, *progress.total, clock_text(elapsed),
+                  clock_text(figures.left), rate_text(figures.rate), failed_text(progress));
   const int room = std::max(5, width - 1 - static_cast<int>(before.size() + after.size()));
   const auto filled = static_cast<std::size_t>(figures.part * room);
-  return before + std::string(filled, '#') + std::string(static_cast<std::size_t>(room) - filled, ' ') + after;
+  return before + std::string(filled, '#') + std::string(static_cast<std::size_t>(room) - filled, ' ') +
+         after;
 }
 
 std::string line_text(std::string_view title, const Progress& progress) {
   const Figures figures = figures_of(progress);
   const std::string head = title.empty() ? "" : fmt::format("{}: ", title);
-  if (!progress.total) return fmt::format("{}{} done, {}{}", head, progress.done, rate_text(figures.rate), failed_text(progress));
+  if (!progress.total)
+    return fmt::format("{}{} done, {}{}", head, progress.done, rate_text(figures.rate),
+                       failed_text(progress));
   if (progress.done >= *progress.total) {
     return fmt::format("{}{} of {} (100%) in {:.2f} s, {}{}", head, progress.done, *progress.total,
                        seconds_of(progress.elapsed), rate_text(figures.rate), failed_text(progress));
   }
   return fmt::format("{}{} of {} ({:.0f}%), {}, {} left{}", head, progress.done, *progress.total,
-                     std::floor(figures.part * 100), rate_text(figures.rate), clock_text(figures.left), failed_text(progress));
+                     std::floor(figures.part * 100), rate_text(figures.rate), clock_text(figures.left),
+                     failed_text(progress));
 }
 
 Duration ProgressTicker::until_due() const noexcept {

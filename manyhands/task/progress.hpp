@@ -22,18 +22,21 @@ struct Progress {
 using ProgressFunction = std::function<void(const Progress&)>;
 
 struct ProgressBarOptions {
-  int fd = 2;                           // where to write: standard error
-  std::optional<bool> terminal = {};    // draw a bar (true) or print lines (false); default: whether fd is a terminal
+  int fd = 2;  // where to write: standard error
+  std::optional<bool> terminal =
+      {};  // draw a bar (true) or print lines (false); default: whether fd is a terminal
   Duration line_every = std::chrono::seconds(10);  // without a terminal: time between lines
 };
 
-// A progress bar for MapOptions::progress: on a terminal a bar with rate, time left and failures, drawn over itself;
-// elsewhere a plain line every `line_every` and one at the end. Each call makes a bar of its own. One thread at a time.
+// A progress bar for MapOptions::progress: on a terminal a bar with rate, time left and failures, drawn over
+// itself; elsewhere a plain line every `line_every` and one at the end. Each call makes a bar of its own. One
+// thread at a time.
 ProgressFunction progress_bar(std::string_view title = {}, ProgressBarOptions options = {});
 
 namespace task {
 
-// The text of a bar, without the leading carriage return: "cubes  42% |####      | 42/100 [00:03<00:04, 14.0/s]".
+// The text of a bar, without the leading carriage return: "cubes  42% |####      | 42/100
+// [00:03<00:04, 14.0/s]".
 std::string bar_text(std::string_view title, const Progress& progress, int width);
 // The plain line: "cubes: 42 of 100 (42%), 14.0/s, 00:04 left".
 std::string line_text(std::string_view title, const Progress& progress);

@@ -10,13 +10,16 @@ namespace manyhands {
 
 double amdahl(double serial_fraction, double workers) {
   if (!(serial_fraction >= 0 && serial_fraction <= 1)) {
-    throw std::invalid_argument(fmt::format("amdahl: the serial fraction must lie between 0 and 1, not {}", serial_fraction));
+    throw std::invalid_argument(
+        fmt::format("amdahl: the serial fraction must lie between 0 and 1, not {}", serial_fraction));
   }
-  if (!(workers >= 1)) throw std::invalid_argument(fmt::format("amdahl: at least one worker is needed, not {}", workers));
+  if (!(workers >= 1))
+    throw std::invalid_argument(fmt::format("amdahl: at least one worker is needed, not {}", workers));
   return 1 / (serial_fraction + (1 - serial_fraction) / workers);
 }
 
-// With weights 1 / t the model t = a + b / n is linear: minimise the sum of ((a + b / n) / t - 1)^2, then s = a / (a + b).
+// With weights 1 / t the model t = a + b / n is linear: minimise the sum of ((a + b / n) / t - 1)^2, then s =
+// a / (a + b).
 AmdahlFit fit_amdahl(std::span<const Run> runs) {
   double one = 0;
   double inverse = 0;
@@ -25,7 +28,8 @@ AmdahlFit fit_amdahl(std::span<const Run> runs) {
   double rhs_b = 0;
   for (const Run& run : runs) {
     if (run.workers < 1 || !(run.seconds > 0)) {
-      throw std::invalid_argument(fmt::format("fit_amdahl: a run with {} workers and {} s cannot be", run.workers, run.seconds));
+      throw std::invalid_argument(
+          fmt::format("fit_amdahl: a run with {} workers and {} s cannot be", run.workers, run.seconds));
     }
     const double x = 1.0 / run.workers;
     const double w = 1 / run.seconds;

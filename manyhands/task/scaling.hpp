@@ -7,9 +7,9 @@
 
 namespace manyhands {
 
-// The speedup that `workers` workers give a program of which the fraction `serial_fraction` (0 to 1) cannot be
-// parallelised; by default with any number of workers: amdahl(1.0 / 20) == 20. Throws std::invalid_argument for a
-// fraction outside [0, 1] or fewer than one worker.
+// The speedup that `workers` workers give a program of which the fraction `serial_fraction` (0 to 1) cannot
+// be parallelised; by default with any number of workers: amdahl(1.0 / 20) == 20. Throws
+// std::invalid_argument for a fraction outside [0, 1] or fewer than one worker.
 double amdahl(double serial_fraction, double workers = std::numeric_limits<double>::infinity());
 
 // One measured run.
@@ -25,9 +25,9 @@ struct AmdahlFit {
   double seconds(int workers) const { return serial_seconds / amdahl(serial_fraction, workers); }
 };
 
-// Fits t(n) = t1 * (s + (1 - s) / n) to the runs by least squares of the relative error, s kept within [0, 1].
-// Throws std::invalid_argument unless there are runs with at least two different numbers of workers, all times
-// positive.
+// Fits t(n) = t1 * (s + (1 - s) / n) to the runs by least squares of the relative error, s kept within [0,
+// 1]. Throws std::invalid_argument unless there are runs with at least two different numbers of workers, all
+// times positive.
 AmdahlFit fit_amdahl(std::span<const Run> runs);
 
 }  // namespace manyhands

@@ -36,11 +36,13 @@ StateBase::~StateBase() {
 }
 
 void StateBase::on_ready(Continuation continuation) {
-  auto node = std::make_unique<Node>(Node{std::move(continuation), continuations_.load(std::memory_order_acquire)});
+  auto node =
+      std::make_unique<Node>(Node{std::move(continuation), continuations_.load(std::memory_order_acquire)});
   while (node->next != finished()) {
     const bool first = node->next == nullptr;
     // release: finish() sees the node; acquire on failure: if finished, we see the outcome
-    if (continuations_.compare_exchange_weak(node->next, node.get(), std::memory_order_release, std::memory_order_acquire)) {
+    if (continuations_.compare_exchange_weak(node->next, node.get(), std::memory_order_release,
+                                             std::memory_order_acquire)) {
       static_cast<void>(node.release());
       if (first) expect_continuation();
       return;
@@ -66,7 +68,9 @@ void StateBase::finish() {
 }
 
 void ManualWait::notify() {
-  { const std::lock_guard lock(bell().mutex); }  // a waiter is either before its check or asleep
+  {
+    const std::lock_guard lock(bell().mutex);
+  }  // a waiter is either before its check or asleep
   bell().rung.notify_all();
 }
 
@@ -75,8 +79,11 @@ bool ManualWait::wait(const StateBase& state, const Deadline& deadline) {
 }
 
 void ManualWait::wait_any(std::span<StateBase* const> states, const Deadline& deadline) {
-  wait_for_bell([&] { return std::any_of(states.begin(), states.end(), [](const StateBase* s) { return s->ready(); }); },
-                deadline);
+  wait_for_bell(
+      [&] {
+        return std::any_of(states.begin(), states.end(), [](const StateBase* s) { return s->ready(); });
+      },
+      deadline);
 }
 
 }  // namespace manyhands::task

@@ -1,9 +1,9 @@
 #pragma once
 // The shared state behind an AsyncResult: what executors fill and users wait for.
 //
-// An executor derives from State<T>, implements wait() in its own way (threads help, a process pool looks into shared
-// memory), and calls finish() exactly once. Shared by the user's AsyncResult and the executor, hence shared_ptr: either
-// may be gone first.
+// An executor derives from State<T>, implements wait() in its own way (threads help, a process pool looks
+// into shared memory), and calls finish() exactly once. Shared by the user's AsyncResult and the executor,
+// hence shared_ptr: either may be gone first.
 
 #include <atomic>
 #include <cstddef>
@@ -30,14 +30,14 @@ using TimePoint = std::chrono::steady_clock::time_point;
 
 // One task, or one chunk of a map, as it was run. Times are of the machine that ran it.
 struct TaskMetadata {
-  std::uint64_t first = 0;    // index of the first item of the chunk; 0 for apply
-  std::uint64_t count = 1;    // items
+  std::uint64_t first = 0;  // index of the first item of the chunk; 0 for apply
+  std::uint64_t count = 1;  // items
   TimePoint submitted{};
-  TimePoint started{};        // TimePoint{} as long as it has not
-  TimePoint completed{};      // TimePoint{} as long as it has not
-  std::int32_t engine = -1;   // number of the worker that ran it, -1 if none did yet
+  TimePoint started{};       // TimePoint{} as long as it has not
+  TimePoint completed{};     // TimePoint{} as long as it has not
+  std::int32_t engine = -1;  // number of the worker that ran it, -1 if none did yet
   std::uint32_t attempt = 1;
-  std::string std_out;        // what the task printed, where the executor captures it; local pools do not
+  std::string std_out;  // what the task printed, where the executor captures it; local pools do not
   std::string std_err;
 };
 
@@ -71,8 +71,8 @@ class StateBase : public std::enable_shared_from_this<StateBase> {
   virtual Progress progress() const { return {.done = ready() ? 1U : 0U, .total = 1}; }
   virtual std::vector<TaskMetadata> metadata() const { return {}; }
 
-  // Runs `continuation` once the outcome is known: now, in this thread, if it is; else where the executor runs
-  // callbacks. It must not throw.
+  // Runs `continuation` once the outcome is known: now, in this thread, if it is; else where the executor
+  // runs callbacks. It must not throw.
   void on_ready(Continuation continuation);
 
  protected:
@@ -90,7 +90,8 @@ class StateBase : public std::enable_shared_from_this<StateBase> {
   };
   static Node* finished() noexcept { return reinterpret_cast<Node*>(std::uintptr_t{1}); }
 
-  // The continuations, last first; finished() once the outcome is known. Release by finish(), acquire by ready().
+  // The continuations, last first; finished() once the outcome is known. Release by finish(), acquire by
+  // ready().
   std::atomic<Node*> continuations_{nullptr};
 };
 
@@ -119,8 +120,8 @@ class State : public StateBase {
   }
 
  protected:
-  // Sets value_ or error_, for executors that keep the outcome packed until it is asked for; may throw, which becomes
-  // the error. Called once, in the thread of whoever asks first.
+  // Sets value_ or error_, for executors that keep the outcome packed until it is asked for; may throw, which
+  // becomes the error. Called once, in the thread of whoever asks first.
   virtual void decode() {}
 
   std::optional<Stored<T>> value_;

@@ -41,7 +41,9 @@ TEST_CASE("continuations run once, in order, before and after the outcome") {
 
 TEST_CASE("a state that dies unfinished drops its continuations") {
   bool ran = false;
-  { LocalState<int>().on_ready([&] { ran = true; }); }
+  {
+    LocalState<int>().on_ready([&] { ran = true; });
+  }
   CHECK_FALSE(ran);
 }
 

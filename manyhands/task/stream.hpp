@@ -1,8 +1,8 @@
 #pragma once
 // Stream<R>: the results of imap and imap_unordered, taken one by one while later items are being computed.
 //
-// It reads its input only as fast as results are taken, at most `window` tasks ahead, so that an endless input runs in
-// constant memory. Ending the loop early drops what has not started.
+// It reads its input only as fast as results are taken, at most `window` tasks ahead, so that an endless
+// input runs in constant memory. Ending the loop early drops what has not started.
 
 #include <deque>
 #include <iterator>
@@ -26,13 +26,17 @@ class StreamSource {
 
 enum class StreamOrder { input, completion };
 
-// `submit()` sends the next item(s) and returns an AsyncResult<Result>, or nullopt at the end of the input; `emit` moves
-// the values of a Result into a deque<R>.
+// `submit()` sends the next item(s) and returns an AsyncResult<Result>, or nullopt at the end of the input;
+// `emit` moves the values of a Result into a deque<R>.
 template <class R, class Result, class Submit, class Emit>
 class WindowSource final : public StreamSource<R> {
  public:
   WindowSource(Submit submit, Emit emit, std::size_t window, StreamOrder order, ProgressFunction progress)
-      : submit_(std::move(submit)), emit_(std::move(emit)), window_(window), order_(order), report_(std::move(progress)) {}
+      : submit_(std::move(submit)),
+        emit_(std::move(emit)),
+        window_(window),
+        order_(order),
+        report_(std::move(progress)) {}
 
   ~WindowSource() override {
     for (auto& pending : pending_) pending.cancel();
@@ -96,10 +100,10 @@ class WindowSource final : public StreamSource<R> {
   StreamOrder order_;
   ProgressFunction report_;
   ProgressTicker ticker_{report_};
-  bool ended_ = false;                        // the input is
-  std::deque<AsyncResult<Result>> pending_;   // in the order of the input
-  std::deque<R> values_;                      // of a finished chunk, not yet taken
-  std::uint64_t done_ = 0;                    // tasks
+  bool ended_ = false;                       // the input is
+  std::deque<AsyncResult<Result>> pending_;  // in the order of the input
+  std::deque<R> values_;                     // of a finished chunk, not yet taken
+  std::uint64_t done_ = 0;                   // tasks
   std::uint64_t failed_ = 0;
   std::int64_t start_ns_ = now_ns();
 };
@@ -112,8 +116,8 @@ class [[nodiscard]] Stream {
  public:
   explicit Stream(std::unique_ptr<task::StreamSource<R>> source) noexcept : source_(std::move(source)) {}
 
-  // Blocks for the next result; nullopt at the end. Throws the exception of the task it would have come from; the next
-  // call goes on behind it.
+  // Blocks for the next result; nullopt at the end. Throws the exception of the task it would have come from;
+  // the next call goes on behind it.
   std::optional<R> next() { return source_->next(); }
 
   class Iterator {

@@ -13,13 +13,15 @@ namespace this_task {
 
 bool stop_requested() noexcept {
   if (current == nullptr) return false;
-  if (current->stop != nullptr && current->stop->load(std::memory_order_relaxed) != 0) return true;  // a hint, orders nothing
+  if (current->stop != nullptr && current->stop->load(std::memory_order_relaxed) != 0)
+    return true;  // a hint, orders nothing
   return current->deadline_at_ns != INT64_MAX && now_ns() >= current->deadline_at_ns;
 }
 
 std::int64_t index() noexcept {
   if (current == nullptr) return -1;
-  if (current->item != nullptr) return static_cast<std::int64_t>(current->item->load(std::memory_order_relaxed));  // our own store
+  if (current->item != nullptr)
+    return static_cast<std::int64_t>(current->item->load(std::memory_order_relaxed));  // our own store
   return current->index;
 }
 

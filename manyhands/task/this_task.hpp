@@ -6,8 +6,8 @@
 
 namespace manyhands::this_task {
 
-// Whether the task should end early: it was cancelled, its map failed or was given up, or its deadline has passed.
-// A few nanoseconds; false outside of tasks.
+// Whether the task should end early: it was cancelled, its map failed or was given up, or its deadline has
+// passed. A few nanoseconds; false outside of tasks.
 bool stop_requested() noexcept;
 
 // The item's index in its map; the number of the call for apply; -1 outside of tasks.
@@ -25,10 +25,11 @@ namespace manyhands::task {
 
 // What an executor tells about the task that it runs on this thread. Pointers may be null.
 struct Context {
-  const std::atomic<std::uint32_t>* stop = nullptr;    // not zero: cancelled
-  const std::atomic<std::uint64_t>* item = nullptr;    // the current index, if it changes while the context stands
+  const std::atomic<std::uint32_t>* stop = nullptr;  // not zero: cancelled
+  const std::atomic<std::uint64_t>* item =
+      nullptr;  // the current index, if it changes while the context stands
   std::int64_t index = -1;
-  std::int64_t deadline_at_ns = INT64_MAX;             // CLOCK_MONOTONIC
+  std::int64_t deadline_at_ns = INT64_MAX;  // CLOCK_MONOTONIC
   std::uint32_t attempt = 1;
   std::int32_t worker = -1;
 };

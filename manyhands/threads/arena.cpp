@@ -23,8 +23,9 @@ void cpu_relax() noexcept {
 #endif
 }
 
-// oneTBB caps the threads of the whole process at the number of cores. Pools may want more (tasks that sleep), and the
-// smallest of all caps counts: so there is one for all pools, high enough for any; each arena has its own limit.
+// oneTBB caps the threads of the whole process at the number of cores. Pools may want more (tasks that
+// sleep), and the smallest of all caps counts: so there is one for all pools, high enough for any; each arena
+// has its own limit.
 void lift_thread_cap() {
   static const tbb::global_control cap(tbb::global_control::max_allowed_parallelism, 1024);
 }
@@ -47,8 +48,8 @@ class CurrentArena {
 
 }  // namespace
 
-// The queue of jobs and the waits for them. Shared with the threads that drain it, which may still be on their way out
-// when the arena goes.
+// The queue of jobs and the waits for them. Shared with the threads that drain it, which may still be on
+// their way out when the arena goes.
 class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
  public:
   explicit Jobs(int threads) : threads_(threads), spinners_allowed_(std::max(0, cpu_count() - 1)) {}
@@ -66,7 +67,8 @@ class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
   void drain() {
     const CurrentArena here(this);
     do {
-      while (run_one() || spin_for_jobs()) {}
+      while (run_one() || spin_for_jobs()) {
+      }
       drainers_.fetch_sub(1, std::memory_order_seq_cst);
       // A push from here on finds one drainer less and asks for one; one that came before is seen now.
     } while (!queue_.empty() && add_drainer());
@@ -100,7 +102,9 @@ class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
   void notify() {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // what is waited for was published before this look
     if (waiters_.load(std::memory_order_relaxed) == 0) return;
-    { const std::lock_guard lock(mutex_); }  // a waiter is either before its check or asleep
+    {
+      const std::lock_guard lock(mutex_);
+    }  // a waiter is either before its check or asleep
     woken_.notify_all();
   }
 
@@ -191,7 +195,9 @@ void ThreadArena::post(std::shared_ptr<Job> job) { impl_->post(std::move(job)); 
 void ThreadArena::for_each_chunk(std::size_t chunks, const std::function<void(std::size_t, int)>& body) {
   impl_->for_each_chunk(chunks, body);
 }
-bool ThreadArena::wait(const std::function<bool()>& done, const Deadline& deadline) { return impl_->jobs().wait(done, deadline); }
+bool ThreadArena::wait(const std::function<bool()>& done, const Deadline& deadline) {
+  return impl_->jobs().wait(done, deadline);
+}
 void ThreadArena::notify() { impl_->jobs().notify(); }
 void ThreadArena::drain() {
   impl_->jobs().wait([this] { return impl_->jobs().all_run(); }, {});

@@ -1,6 +1,6 @@
 #pragma once
-// ThreadArena: the threads of one ThreadPool, on oneTBB. Runs jobs one by one in order of their posting, and loops over
-// chunks. The only place that knows TBB.
+// ThreadArena: the threads of one ThreadPool, on oneTBB. Runs jobs one by one in order of their posting, and
+// loops over chunks. The only place that knows TBB.
 
 #include <atomic>
 #include <cstddef>
@@ -32,12 +32,12 @@ class ThreadArena {
   // Runs the job on a thread of the arena, after those posted before it have started. Does not block.
   void post(std::shared_ptr<Job> job);
 
-  // Calls body(chunk, worker) for each chunk in [0, chunks) on the arena's threads and this one, which counts as one of
-  // them. Blocks until all have returned. `body` must not throw.
+  // Calls body(chunk, worker) for each chunk in [0, chunks) on the arena's threads and this one, which counts
+  // as one of them. Blocks until all have returned. `body` must not throw.
   void for_each_chunk(std::size_t chunks, const std::function<void(std::size_t, int)>& body);
 
-  // Blocks until done() or the deadline. A thread of the arena runs other jobs meanwhile, so that tasks that wait for
-  // tasks do not use up the threads. done() must become true through notify().
+  // Blocks until done() or the deadline. A thread of the arena runs other jobs meanwhile, so that tasks that
+  // wait for tasks do not use up the threads. done() must become true through notify().
   bool wait(const std::function<bool()>& done, const Deadline& deadline);
   // Wakes waiting threads to look again.
   void notify();

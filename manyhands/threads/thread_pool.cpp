@@ -10,7 +10,8 @@ namespace {
 
 int checked(int threads) {
   if (threads < 0 || threads > 1024) {
-    throw Error(fmt::format("a pool of {} threads was asked for; it can have 1 to 1024, or 0 for one per core", threads));
+    throw Error(fmt::format(
+        "a pool of {} threads was asked for; it can have 1 to 1024, or 0 for one per core", threads));
   }
   return threads == 0 ? cpu_count() : threads;
 }

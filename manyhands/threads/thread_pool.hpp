@@ -1,10 +1,12 @@
 #pragma once
 // ThreadPool: threads that run functions, with the verbs of every executor (task/executor.hpp), on oneTBB.
 //
-// Nothing is packed: functions, arguments and results are ordinary C++ values, moved where possible. The threads share
-// the program's memory, so a function that changes what others read must lock; and a crash is the program's.
+// Nothing is packed: functions, arguments and results are ordinary C++ values, moved where possible. The
+// threads share the program's memory, so a function that changes what others read must lock; and a crash is
+// the program's.
 //
-// A task that waits for tasks of its own pool runs others meanwhile. Ending the pool waits for what was submitted.
+// A task that waits for tasks of its own pool runs others meanwhile. Ending the pool waits for what was
+// submitted.
 
 #include <algorithm>
 #include <atomic>
@@ -26,8 +28,8 @@ namespace manyhands {
 // Any thread.
 class ThreadPool : public Verbs<ThreadPool> {
  public:
-  // A pool of `threads` threads; 0: as many as cpu_count(). A blocking map's caller counts as one of them. Throws Error
-  // for a number below 0 or above 1024. oneTBB starts the threads when they are first needed.
+  // A pool of `threads` threads; 0: as many as cpu_count(). A blocking map's caller counts as one of them.
+  // Throws Error for a number below 0 or above 1024. oneTBB starts the threads when they are first needed.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool() { close(); }
   ThreadPool(const ThreadPool&) = delete;
@@ -49,7 +51,8 @@ class ThreadPool : public Verbs<ThreadPool> {
   auto start_call(const CallOptions& options, F f, Args&&... args) {
     using R = wire::ResultOf<F, wire::Travelling<Args>...>;
     auto state = std::make_shared<threads::ThreadCall<R, F, wire::Travelling<Args>...>>(
-        arena_, options, next_number_.fetch_add(1, std::memory_order_relaxed), std::move(f), std::forward<Args>(args)...);
+        arena_, options, next_number_.fetch_add(1, std::memory_order_relaxed), std::move(f),
+        std::forward<Args>(args)...);
     arena_->post(state);
     return AsyncResult<R>(std::move(state));
   }
@@ -60,7 +63,8 @@ class ThreadPool : public Verbs<ThreadPool> {
     using R = wire::ResultOf<F, T>;
     std::vector<T> copy;
     for (auto&& item : items) copy.emplace_back(std::forward<decltype(item)>(item));
-    auto state = std::make_shared<threads::ThreadMap<R, F, T>>(arena_, options, std::move(f), std::move(copy));
+    auto state =
+        std::make_shared<threads::ThreadMap<R, F, T>>(arena_, options, std::move(f), std::move(copy));
     arena_->post(state);
     return AsyncResult<task::MapValue<R>>(std::move(state));
   }
@@ -73,12 +77,16 @@ template <class F, InputRange Range>
 auto ThreadPool::map(F&& f, Range&& items, const MapOptions& options) {
   using T = ItemType<Range>;
   using R = wire::ResultOf<std::decay_t<F>, T>;
-  if constexpr (requires { { std::ranges::data(items) } -> std::convertible_to<const T*>; std::ranges::size(items); }) {
+  if constexpr (requires {
+                  { std::ranges::data(items) } -> std::convertible_to<const T*>;
+                  std::ranges::size(items);
+                }) {
     const std::decay_t<F> function(std::forward<F>(f));
-    threads::MapRun<R, std::decay_t<F>, T> run(function, std::ranges::data(items), std::ranges::size(items), arena_->size(), options);
+    threads::MapRun<R, std::decay_t<F>, T> run(function, std::ranges::data(items), std::ranges::size(items),
+                                               arena_->size(), options);
     task::ProgressTicker ticker(options.progress);
     const auto caller = std::this_thread::get_id();  // who waits for the map, and reports
-    std::exception_ptr thrown;  // by the user's progress function
+    std::exception_ptr thrown;                       // by the user's progress function
     arena_->for_each_chunk(run.chunks(), [&](std::size_t chunk, int worker) {
       run.run_chunk(chunk, worker);
       if (!ticker || std::this_thread::get_id() != caller) return;

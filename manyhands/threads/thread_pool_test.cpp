@@ -60,7 +60,8 @@ TEST_CASE("items of lists and maps, tuples by starmap") {
   ThreadPool pool(2);
   CHECK(pool.map([](int x) { return -x; }, std::list<int>{1, 2}) == std::vector<int>{-1, -2});
   const std::map<int, int> m{{1, 10}, {2, 20}};
-  CHECK(pool.map([](const std::pair<const int, int>& p) { return p.first + p.second; }, m) == std::vector<int>{11, 22});
+  CHECK(pool.map([](const std::pair<const int, int>& p) { return p.first + p.second; }, m) ==
+        std::vector<int>{11, 22});
   CHECK(pool.starmap(add, std::vector<std::tuple<int, int>>{{1, 2}, {3, 4}}) == std::vector<int>{3, 7});
 }
 
@@ -83,10 +84,12 @@ TEST_CASE("two pools do not take each other's threads") {
   ThreadPool small(1);
   ThreadPool large(4);
   std::atomic<int> here{0};
-  large.map([&here](int) {
-    ++here;
-    while (here < 4) std::this_thread::yield();
-  }, std::vector<int>(4), {.chunk = 1});
+  large.map(
+      [&here](int) {
+        ++here;
+        while (here < 4) std::this_thread::yield();
+      },
+      std::vector<int>(4), {.chunk = 1});
   CHECK(here == 4);
   CHECK(small.apply(add, 1, 2) == 3);
 }
@@ -147,9 +150,11 @@ TEST_CASE("queued calls can be cancelled, running ones are asked") {
 
 TEST_CASE("a map can be cancelled") {
   ThreadPool pool(2);
-  auto result = pool.map_async([](int) {
-    while (!this_task::stop_requested()) std::this_thread::yield();
-  }, std::vector<int>(100));
+  auto result = pool.map_async(
+      [](int) {
+        while (!this_task::stop_requested()) std::this_thread::yield();
+      },
+      std::vector<int>(100));
   CHECK(result.cancel());
   CHECK_THROWS_AS(result.get(), Cancelled);
 }
@@ -160,20 +165,25 @@ TEST_CASE("a deadline asks the task to end and is an error when it has") {
     while (!this_task::stop_requested()) std::this_thread::yield();
   };
   CHECK_THROWS_AS(pool.with({.deadline = std::chrono::milliseconds(5)}).apply(patient), DeadlineExceeded);
-  CHECK_THROWS_AS(pool.map([&](int) { patient(); }, std::vector<int>{1}, {.deadline = std::chrono::milliseconds(5)}), DeadlineExceeded);
+  CHECK_THROWS_AS(
+      pool.map([&](int) { patient(); }, std::vector<int>{1}, {.deadline = std::chrono::milliseconds(5)}),
+      DeadlineExceeded);
 }
 
 TEST_CASE("streams, continuations, coroutines, iteration, metadata") {
   ThreadPool pool(2);
   int expected = 0;
-  for (const int y : pool.imap([](int x) { return x + 1; }, std::vector<int>{0, 1, 2})) CHECK(y == ++expected);
+  for (const int y : pool.imap([](int x) { return x + 1; }, std::vector<int>{0, 1, 2}))
+    CHECK(y == ++expected);
   std::set<int> got;
   std::vector<int> items(200);
   std::iota(items.begin(), items.end(), 0);
   for (const int y : pool.imap_unordered([](int x) { return x; }, items, {.chunk = 3})) got.insert(y);
   CHECK(got.size() == 200);
   CHECK(pool.apply_async(add, 1, 2).then([](int x) { return 2 * x; }).get() == 6);
-  const auto coroutine = [](ThreadPool& p) -> AsyncResult<int> { co_return co_await p.apply_async(add, 1, 2) + 1; };
+  const auto coroutine = [](ThreadPool& p) -> AsyncResult<int> {
+    co_return co_await p.apply_async(add, 1, 2) + 1;
+  };
   CHECK(coroutine(pool).get() == 4);
   double next = 0;
   auto result = pool.map_async(square, numbers(1000), {.chunk = 100});
@@ -191,8 +201,10 @@ TEST_CASE("progress is reported, and an exception of the report ends the map") {
   Progress last;
   pool.map(square, numbers(1000), {.progress = [&](const Progress& p) { last = p; }});
   CHECK(last.done == 1000);
-  CHECK_THROWS_WITH_AS(pool.map(square, numbers(1000), {.progress = [](const Progress&) { throw std::runtime_error("pen is dry"); }}),
-                       "pen is dry", std::runtime_error);
+  CHECK_THROWS_WITH_AS(
+      pool.map(square, numbers(1000),
+               {.progress = [](const Progress&) { throw std::runtime_error("pen is dry"); }}),
+      "pen is dry", std::runtime_error);
 }
 
 TEST_CASE("a result outlives its pool, and the pool waits for what was submitted") {

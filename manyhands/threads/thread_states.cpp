@@ -8,20 +8,25 @@ void check_deadline(Duration deadline, std::int64_t started_ns, std::int64_t ind
   if (deadline == Deadline::never) return;
   const auto ran = now_ns() - started_ns;
   if (ran <= deadline.count()) return;
-  throw DeadlineExceeded(fmt::format("task {} ran {:g} s, longer than its deadline of {:g} s (a thread cannot be ended earlier: "
-                                     "let the task look at mh::this_task::stop_requested())",
-                                     index, static_cast<double>(ran) / 1e9, static_cast<double>(deadline.count()) / 1e9));
+  throw DeadlineExceeded(
+      fmt::format("task {} ran {:g} s, longer than its deadline of {:g} s (a thread cannot be ended earlier: "
+                  "let the task look at mh::this_task::stop_requested())",
+                  index, static_cast<double>(ran) / 1e9, static_cast<double>(deadline.count()) / 1e9));
 }
 
 MapCounters::MapCounters(std::size_t items, int workers, const MapOptions& options)
     : items_(items),
-      chunk_size_(std::max<std::size_t>(1, options.chunk != 0 ? options.chunk : items / (static_cast<std::size_t>(workers) * 256))),
+      chunk_size_(std::max<std::size_t>(
+          1, options.chunk != 0 ? options.chunk : items / (static_cast<std::size_t>(workers) * 256))),
       deadline_(options.deadline),
       chunks_((items + chunk_size_ - 1) / chunk_size_) {}
 
 Progress MapCounters::progress() const noexcept {
   const std::lock_guard lock(error_mutex_);
-  return {.done = done_items_.load(), .total = items_, .failed = error_ ? 1U : 0U, .elapsed = Duration(now_ns() - submitted_ns_)};
+  return {.done = done_items_.load(),
+          .total = items_,
+          .failed = error_ ? 1U : 0U,
+          .elapsed = Duration(now_ns() - submitted_ns_)};
 }
 
 std::vector<TaskMetadata> MapCounters::metadata() const {
@@ -63,7 +68,12 @@ void MapCounters::run_items(std::size_t index, int worker, const std::function<v
   chunk.worker = worker;
   std::atomic<std::uint64_t> current{index * chunk_size_};
   const std::size_t end = std::min(items_, current + chunk_size_);
-  task::Context context{.stop = &stop_, .item = &current, .index = -1, .deadline_at_ns = INT64_MAX, .attempt = 1, .worker = worker};
+  task::Context context{.stop = &stop_,
+                        .item = &current,
+                        .index = -1,
+                        .deadline_at_ns = INT64_MAX,
+                        .attempt = 1,
+                        .worker = worker};
   const task::ContextScope scope(context);
   try {
     for (std::size_t i = current; i < end; ++i) {

@@ -47,7 +47,9 @@ class ArenaState : public Base, public Job {
   }
 
  protected:
-  void dispatch(task::StateBase::Continuation continuation) override { arena_->callbacks().post(std::move(continuation)); }
+  void dispatch(task::StateBase::Continuation continuation) override {
+    arena_->callbacks().post(std::move(continuation));
+  }
   void end() {
     completed_ns_.store(now_ns());
     const auto arena = arena_;  // finish() may let the last owner go
@@ -71,20 +73,26 @@ template <class R, class F, class... Args>
 class ThreadCall final : public ArenaState<task::State<R>> {
  public:
   template <class... Given>
-  ThreadCall(std::shared_ptr<ThreadArena> arena, const CallOptions& options, std::int64_t number, F f, Given&&... args)
-      : ArenaState<task::State<R>>(std::move(arena)), deadline_(options.deadline), number_(number), f_(std::move(f)), args_(std::forward<Given>(args)...) {}
+  ThreadCall(std::shared_ptr<ThreadArena> arena, const CallOptions& options, std::int64_t number, F f,
+             Given&&... args)
+      : ArenaState<task::State<R>>(std::move(arena)),
+        deadline_(options.deadline),
+        number_(number),
+        f_(std::move(f)),
+        args_(std::forward<Given>(args)...) {}
 
   void run(int worker) override {
     auto queued = Phase::queued;
     if (!phase_.compare_exchange_strong(queued, Phase::running)) return;  // cancelled
     started_ns_ = now_ns();
     worker_ = worker;
-    const task::Context context{.stop = &stop_,
-                                .item = nullptr,
-                                .index = number_,
-                                .deadline_at_ns = deadline_ == Deadline::never ? INT64_MAX : started_ns_ + deadline_.count(),
-                                .attempt = 1,
-                                .worker = worker};
+    const task::Context context{
+        .stop = &stop_,
+        .item = nullptr,
+        .index = number_,
+        .deadline_at_ns = deadline_ == Deadline::never ? INT64_MAX : started_ns_ + deadline_.count(),
+        .attempt = 1,
+        .worker = worker};
     const task::ContextScope scope(context);
     try {
       const auto call = [this](Args&... args) -> decltype(auto) { return wire::call_with(f_, args...); };
@@ -113,7 +121,10 @@ class ThreadCall final : public ArenaState<task::State<R>> {
     return false;
   }
   Progress progress() const override {
-    return {.done = this->ready() ? 1U : 0U, .total = 1, .failed = this->ready() && this->error_ ? 1U : 0U, .elapsed = this->elapsed()};
+    return {.done = this->ready() ? 1U : 0U,
+            .total = 1,
+            .failed = this->ready() && this->error_ ? 1U : 0U,
+            .elapsed = this->elapsed()};
   }
   std::vector<TaskMetadata> metadata() const override {
     TaskMetadata task{.submitted = this->time_point(this->submitted_ns_)};
@@ -144,7 +155,8 @@ class ThreadCall final : public ArenaState<task::State<R>> {
 template <class R>
 class Results {
  public:
-  static constexpr bool in_place = std::is_default_constructible_v<R> && std::is_move_assignable_v<R> && !std::is_same_v<R, bool>;
+  static constexpr bool in_place =
+      std::is_default_constructible_v<R> && std::is_move_assignable_v<R> && !std::is_same_v<R, bool>;
   explicit Results(std::size_t count) : slots_(count) {}
 
   void set(std::size_t i, R&& value) { slots_[i] = std::move(value); }
@@ -188,7 +200,9 @@ class MapCounters {
   std::size_t items() const noexcept { return items_; }
   void stop() noexcept { stop_.store(1); }
   Progress progress() const noexcept;
-  bool chunk_done(std::size_t chunk) const noexcept { return chunks_[chunk].done.load(std::memory_order_acquire); }
+  bool chunk_done(std::size_t chunk) const noexcept {
+    return chunks_[chunk].done.load(std::memory_order_acquire);
+  }
   std::vector<TaskMetadata> metadata() const;
   // Keeps the error of the lowest item, and stops the others.
   void fail(std::size_t item, std::exception_ptr error);
@@ -215,8 +229,8 @@ class MapCounters {
   std::atomic<std::uint32_t> stop_{0};
   std::atomic<std::size_t> done_items_{0};
   mutable std::mutex error_mutex_;
-  std::exception_ptr error_;       // guarded by error_mutex_
-  std::size_t error_item_ = 0;     // guarded by error_mutex_
+  std::exception_ptr error_;    // guarded by error_mutex_
+  std::size_t error_item_ = 0;  // guarded by error_mutex_
 };
 
 // f over an array of items, chunk by chunk, in any threads.
@@ -250,13 +264,17 @@ class MapRun : public MapCounters {
 };
 
 template <class R>
-using MapStateBase = std::conditional_t<std::is_void_v<R>, task::State<void>, task::ItemsState<task::Stored<R>>>;
+using MapStateBase =
+    std::conditional_t<std::is_void_v<R>, task::State<void>, task::ItemsState<task::Stored<R>>>;
 
 template <class R, class F, class T>
 class ThreadMap final : public ArenaState<MapStateBase<R>> {
  public:
   ThreadMap(std::shared_ptr<ThreadArena> arena, const MapOptions& options, F f, std::vector<T> items)
-      : ArenaState<MapStateBase<R>>(arena), f_(std::move(f)), items_(std::move(items)), run_(f_, items_.data(), items_.size(), arena->size(), options) {}
+      : ArenaState<MapStateBase<R>>(arena),
+        f_(std::move(f)),
+        items_(std::move(items)),
+        run_(f_, items_.data(), items_.size(), arena->size(), options) {}
 
   void run(int) override {
     this->arena_->for_each_chunk(run_.chunks(), [this](std::size_t chunk, int worker) {

@@ -1,9 +1,10 @@
 #pragma once
 // Calls that travel: the thunks that tasks name, and the messages they read.
 //
-// pool.apply(f, args...) instantiates run_call<F, Args...>; the task carries that thunk's Function and a message of f's
-// state and the arguments. pool.map(f, xs) instantiates make_range_runner<F, T, R>; its message is f's state, the items
-// come beside it. Who sends and who runs share the thunk's type, hence the message needs no description of itself.
+// pool.apply(f, args...) instantiates run_call<F, Args...>; the task carries that thunk's Function and a
+// message of f's state and the arguments. pool.map(f, xs) instantiates make_range_runner<F, T, R>; its
+// message is f's state, the items come beside it. Who sends and who runs share the thunk's type, hence the
+// message needs no description of itself.
 
 #include <atomic>
 #include <concepts>
@@ -84,15 +85,15 @@ class RangeIo {
  public:
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
-  const std::byte* input = nullptr;  // plain items: the array of all items of the map
-  std::byte* output = nullptr;       // plain results: the array of all results
-  std::atomic<std::uint64_t>* current = nullptr;    // the item being computed; read if this worker dies
+  const std::byte* input = nullptr;                  // plain items: the array of all items of the map
+  std::byte* output = nullptr;                       // plain results: the array of all results
+  std::atomic<std::uint64_t>* current = nullptr;     // the item being computed; read if this worker dies
   const std::atomic<std::uint32_t>* stop = nullptr;  // not zero: start no further item
-  bool watched = false;              // call starting() before each item
+  bool watched = false;                              // call starting() before each item
 
-  virtual void starting() = 0;                                    // item *current starts now
-  virtual Reader item(std::uint64_t index) = 0;                   // packed items
-  virtual Writer& writer() = 0;                                   // to pack a result with
+  virtual void starting() = 0;                                         // item *current starts now
+  virtual Reader item(std::uint64_t index) = 0;                        // packed items
+  virtual Writer& writer() = 0;                                        // to pack a result with
   virtual void result(std::uint64_t index, const Writer& writer) = 0;  // packed results
 
  protected:
@@ -120,8 +121,9 @@ class TypedRangeRunner final : public RangeRunner {
   void run(RangeIo& io) const override {
     using R = ResultOf<F, T>;
     for (std::uint64_t i = io.begin; i < io.end; ++i) {
-      if (io.stop->load(std::memory_order_relaxed) != 0) return;  // a hint; who needs certainty looks at the results
-      io.current->store(i, std::memory_order_relaxed);            // read only after this process is dead
+      if (io.stop->load(std::memory_order_relaxed) != 0)
+        return;                                         // a hint; who needs certainty looks at the results
+      io.current->store(i, std::memory_order_relaxed);  // read only after this process is dead
       if (io.watched) io.starting();
       if constexpr (std::is_void_v<R>) {
         compute(io, i);

@@ -112,7 +112,8 @@ TEST_CASE("packed items give packed results, and an exception leaves the journal
   io.end = 3;
   io.current = &current;
   io.stop = &stop;
-  CHECK_THROWS_AS((runner_of<std::decay_t<decltype(shout)>, std::string>(shout)->run(io)), std::runtime_error);
+  CHECK_THROWS_AS((runner_of<std::decay_t<decltype(shout)>, std::string>(shout)->run(io)),
+                  std::runtime_error);
   CHECK(current == 1);
   CHECK(from_bytes<std::string>(io.results.at(0)) == "a!");
 }

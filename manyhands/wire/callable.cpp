@@ -35,16 +35,18 @@ void refuse_stack_pointers(const void* closure, std::size_t size_bytes) {
     std::uintptr_t word;
     std::memcpy(&word, bytes + at, sizeof word);
     if (word < stack.low || word >= stack.high) continue;
-    throw Error(fmt::format("the function captures something by reference or pointer (bytes {}-{} of its state point into "
-                            "the caller's stack), which a worker process cannot see; capture it by value, use mh::bind(f, "
-                            "state...), or a pool with Start::fork",
-                            at, at + sizeof word - 1));
+    throw Error(fmt::format(
+        "the function captures something by reference or pointer (bytes {}-{} of its state point into "
+        "the caller's stack), which a worker process cannot see; capture it by value, use mh::bind(f, "
+        "state...), or a pool with Start::fork",
+        at, at + sizeof word - 1));
   }
 }
 
 void refuse_snapshot() {
-  throw Error("mh::snapshot(f) needs workers that are forked at the call: use a pool with .start = Start::fork, or "
-              "mh::bind(f, state...) here");
+  throw Error(
+      "mh::snapshot(f) needs workers that are forked at the call: use a pool with .start = Start::fork, or "
+      "mh::bind(f, state...) here");
 }
 
 }  // namespace manyhands::wire

@@ -28,9 +28,10 @@ namespace wire {
 
 // As what an argument of type T travels: text that is only borrowed as std::string, everything else decayed.
 template <class T>
-using Travelling = std::conditional_t<std::is_convertible_v<std::decay_t<T>, std::string_view> &&
-                                          !std::is_same_v<std::decay_t<T>, std::string> && !Packable<std::decay_t<T>>,
-                                      std::string, std::decay_t<T>>;
+using Travelling =
+    std::conditional_t<std::is_convertible_v<std::decay_t<T>, std::string_view> &&
+                           !std::is_same_v<std::decay_t<T>, std::string> && !Packable<std::decay_t<T>>,
+                       std::string, std::decay_t<T>>;
 
 }  // namespace wire
 

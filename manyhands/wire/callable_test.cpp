@@ -37,7 +37,8 @@ TEST_CASE("plain functions, lambdas and function objects arrive and can be calle
 }
 
 TEST_CASE("bind carries any packable state, and binds around binds") {
-  const auto greet = bind([](const std::string& a, const std::string& b) { return a + b; }, std::string("hello "));
+  const auto greet =
+      bind([](const std::string& a, const std::string& b) { return a + b; }, std::string("hello "));
   CHECK(travel(greet)("world") == "hello world");
   CHECK(travel(bind(greet, "you"))() == "hello you");
 }

@@ -48,9 +48,10 @@ std::optional<BuildId> id_in_notes(const std::byte* notes, std::size_t size) {
 }
 
 BuildId id_of_file(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   ::stat(path.c_str(), &info);
-  const std::string text = fmt::format("{} {} {}", path, info.st_size, info.st_mtim.tv_nsec + info.st_mtim.tv_sec);
+  const std::string text =
+      fmt::format("{} {} {}", path, info.st_size, info.st_mtim.tv_nsec + info.st_mtim.tv_sec);
   BuildId id;
   std::uint64_t hash = 14695981039346656037ULL;  // FNV-1a
   for (std::size_t i = 0; i < id.bytes.size(); ++i) {
@@ -127,12 +128,13 @@ std::string BuildId::hex() const {
 
 Function function_at(const void* address) {
   const auto place = reinterpret_cast<std::uintptr_t>(address);
-  const auto module =
-      modules().find([&](const Module& candidate) { return place >= candidate.begin && place < candidate.end; });
+  const auto module = modules().find(
+      [&](const Module& candidate) { return place >= candidate.begin && place < candidate.end; });
   if (!module) {
-    throw WireError(fmt::format("the function at {} lies in no loaded module, so another process cannot find it; "
-                                "only functions of the program and its shared libraries can be sent",
-                                address));
+    throw WireError(
+        fmt::format("the function at {} lies in no loaded module, so another process cannot find it; "
+                    "only functions of the program and its shared libraries can be sent",
+                    address));
   }
   return {.module = module->id, .offset = place - module->base};
 }
@@ -141,12 +143,14 @@ const void* address_of(const Function& function) {
   const auto module = module_with(function.module);
   if (!module) {
     const auto main = modules().find([](const Module& candidate) { return candidate.is_main; });
-    throw WireError(fmt::format("the task's function is in build {}, which is not loaded here; this process runs {} "
-                                "(build {}). Start workers from the same executable, and load libraries before mh::init",
-                                function.module.hex(), main->path, main->id.hex()));
+    throw WireError(
+        fmt::format("the task's function is in build {}, which is not loaded here; this process runs {} "
+                    "(build {}). Start workers from the same executable, and load libraries before mh::init",
+                    function.module.hex(), main->path, main->id.hex()));
   }
   if (function.offset >= module->end - module->base) {
-    throw WireError(fmt::format("the task's function lies at offset {:#x}, beyond the end of {}", function.offset, module->path));
+    throw WireError(fmt::format("the task's function lies at offset {:#x}, beyond the end of {}",
+                                function.offset, module->path));
   }
   return reinterpret_cast<const void*>(module->base + function.offset);
 }
@@ -165,7 +169,8 @@ std::string describe(const Function& function) {
     return fmt::format("{:#x} in {}", function.offset, module->path);
   }
   int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status), std::free);
+  const std::unique_ptr<char, decltype(&std::free)> name(
+      abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status), std::free);
   return fmt::format("{}+{:#x} in {}", name ? name.get() : info.dli_sname,
                      address - reinterpret_cast<std::uintptr_t>(info.dli_saddr), module->path);
 }
@@ -179,7 +184,8 @@ void Codec<Function>::pack(Writer& writer, const Function& function) {
 
 Function Codec<Function>::unpack(Reader& reader) {
   const ExtView view = reader.ext();
-  if (view.type != ext::function || view.body.size() != 28) reader.reject("expected a function (28 bytes: build-id and offset)");
+  if (view.type != ext::function || view.body.size() != 28)
+    reader.reject("expected a function (28 bytes: build-id and offset)");
   Function function;
   std::memcpy(function.module.bytes.data(), view.body.data(), 20);
   std::memcpy(&function.offset, view.body.data() + 20, 8);

@@ -15,14 +15,16 @@ void store(std::byte*& to, std::uint64_t value) noexcept {
 }
 
 std::uint64_t load(ByteView block, std::size_t at) {
-  if (at > block.size() || block.size() - at < sizeof(std::uint64_t)) throw WireError("a packet ends within its header");
+  if (at > block.size() || block.size() - at < sizeof(std::uint64_t))
+    throw WireError("a packet ends within its header");
   std::uint64_t value;
   std::memcpy(&value, block.data() + at, sizeof value);
   return value;
 }
 
 ByteView slice(ByteView block, std::size_t at, std::uint64_t size) {
-  if (at > block.size() || size > block.size() - at) throw WireError("a packet is shorter than its header says");
+  if (at > block.size() || size > block.size() - at)
+    throw WireError("a packet is shorter than its header says");
   return block.subspan(at, size);
 }
 
@@ -51,7 +53,8 @@ void write_packet(std::byte* to, ByteView message, std::span<const ByteView> buf
 PacketView::PacketView(ByteView block) {
   const std::uint64_t message_size = load(block, 0);
   const std::uint64_t count = load(block, 8);
-  if (count > block.size() / sizeof(std::uint64_t)) throw WireError("a packet announces more buffers than fit into it");
+  if (count > block.size() / sizeof(std::uint64_t))
+    throw WireError("a packet announces more buffers than fit into it");
   std::size_t at = 16 + count * sizeof(std::uint64_t);
   message_ = slice(block, at, message_size);
   at += message_size;

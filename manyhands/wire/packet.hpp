@@ -1,9 +1,10 @@
 #pragma once
 // Packet: a message and its out-of-band buffers in one block of memory, as they lie in shared memory.
 //
-// Layout: [ message_size : u64 ][ buffer_count : u64 ][ buffer sizes : u64 each ][ message ][ buffers, each aligned to 64 ]
-// counted from the block's start, which is aligned to 64. The block is written once and read in place: large arrays
-// cross with one copy in and one out. Both sides run on one machine; the reader checks all sizes against the block.
+// Layout: [ message_size : u64 ][ buffer_count : u64 ][ buffer sizes : u64 each ][ message ][ buffers, each
+// aligned to 64 ] counted from the block's start, which is aligned to 64. The block is written once and read
+// in place: large arrays cross with one copy in and one out. Both sides run on one machine; the reader checks
+// all sizes against the block.
 
 #include <cstddef>
 #include <cstdint>

@@ -23,7 +23,8 @@ std::string place_text(const Place& place) {
   std::string text = place.task >= 0 ? fmt::format("task {}", place.task) : std::string("a task");
   if (place.attempt > 1) text += fmt::format(" (attempt {})", place.attempt);
   if (place.worker >= 0) text += fmt::format(" in worker {}", place.worker);
-  if (place.pid > 0) text += fmt::format(" (pid {}{}{})", place.pid, place.host.empty() ? "" : " on ", place.host);
+  if (place.pid > 0)
+    text += fmt::format(" (pid {}{}{})", place.pid, place.host.empty() ? "" : " on ", place.host);
   return text;
 }
 
@@ -57,7 +58,8 @@ std::error_code unpack_code(wire::Reader& reader) {
   return {reader.integral<int>(), system ? std::system_category() : std::generic_category()};
 }
 
-// what() is "context: text of the code"; the context alone is not accessible, so the text of the code is cut off.
+// what() is "context: text of the code"; the context alone is not accessible, so the text of the code is cut
+// off.
 std::string context_of(const std::system_error& e) {
   std::string text = e.what();
   const std::string suffix = ": " + e.code().message();
@@ -70,7 +72,8 @@ struct SystemErrorCodec {
       std::rethrow_exception(exception);
     } catch (const std::system_error& e) {
       if (e.code().category() != std::system_category() && e.code().category() != std::generic_category()) {
-        throw WireError(fmt::format("error category {} is not known to other processes", e.code().category().name()));
+        throw WireError(
+            fmt::format("error category {} is not known to other processes", e.code().category().name()));
       }
       pack_code(writer, e.code());
       writer.string(context_of(e));
@@ -128,13 +131,15 @@ struct OurSystemErrorCodec {
 class Registry {
  public:
   Registry() {
-    add_messages<std::logic_error, std::invalid_argument, std::domain_error, std::length_error, std::out_of_range,
-                 std::runtime_error, std::range_error, std::overflow_error, std::underflow_error, Error, Timeout, Cancelled,
-                 ResourceExhausted, WireError>();
-    add_plain<std::exception, std::bad_exception, std::bad_alloc, std::bad_array_new_length, std::bad_cast, std::bad_typeid,
-              std::bad_function_call, std::bad_optional_access, std::bad_variant_access, std::bad_weak_ptr, std::bad_any_cast>();
+    add_messages<std::logic_error, std::invalid_argument, std::domain_error, std::length_error,
+                 std::out_of_range, std::runtime_error, std::range_error, std::overflow_error,
+                 std::underflow_error, Error, Timeout, Cancelled, ResourceExhausted, WireError>();
+    add_plain<std::exception, std::bad_exception, std::bad_alloc, std::bad_array_new_length, std::bad_cast,
+              std::bad_typeid, std::bad_function_call, std::bad_optional_access, std::bad_variant_access,
+              std::bad_weak_ptr, std::bad_any_cast>();
     add(typeid(std::system_error), {SystemErrorCodec::pack, SystemErrorCodec::rethrow});
-    add(typeid(std::filesystem::filesystem_error), {FilesystemErrorCodec::pack, FilesystemErrorCodec::rethrow});
+    add(typeid(std::filesystem::filesystem_error),
+        {FilesystemErrorCodec::pack, FilesystemErrorCodec::rethrow});
     add(typeid(SystemError), {OurSystemErrorCodec::pack, OurSystemErrorCodec::rethrow});
   }
 

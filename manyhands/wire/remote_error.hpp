@@ -109,20 +109,23 @@ struct ExceptionCodec {
 
 }  // namespace wire
 
-// Lets exceptions of exactly type E travel as themselves. E is packable (an aggregate, or with a wire::Codec<E>), or
-// derives from std::exception and can be made from its message: struct ParseError : std::runtime_error {...}.
-// Call it in every process before the first task, best through a namespace-scope constant:
+// Lets exceptions of exactly type E travel as themselves. E is packable (an aggregate, or with a
+// wire::Codec<E>), or derives from std::exception and can be made from its message: struct ParseError :
+// std::runtime_error {...}. Call it in every process before the first task, best through a namespace-scope
+// constant:
 //   const bool known = mh::register_exception<ParseError>();
 // Returns true. Any thread.
 template <class E>
 bool register_exception() {
-  static_assert(wire::Packable<E> || wire::MessageException<E>,
-                "this exception cannot travel: make it an aggregate of packable members, specialise "
-                "manyhands::wire::Codec<E>, or derive it from std::runtime_error with a constructor from its message");
+  static_assert(
+      wire::Packable<E> || wire::MessageException<E>,
+      "this exception cannot travel: make it an aggregate of packable members, specialise "
+      "manyhands::wire::Codec<E>, or derive it from std::runtime_error with a constructor from its message");
   if constexpr (wire::Packable<E>) {
     wire::add_exception(typeid(E), &wire::ExceptionCodec<E>::pack, &wire::ExceptionCodec<E>::rethrow);
   } else {
-    wire::add_exception(typeid(E), &wire::MessageExceptionCodec<E>::pack, &wire::MessageExceptionCodec<E>::rethrow);
+    wire::add_exception(typeid(E), &wire::MessageExceptionCodec<E>::pack,
+                        &wire::MessageExceptionCodec<E>::rethrow);
   }
   return true;
 }

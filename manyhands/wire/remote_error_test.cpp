@@ -32,7 +32,8 @@ struct manyhands::wire::Codec<Unpackable> {
 namespace manyhands::wire {
 namespace {
 
-const bool known = register_exception<ParseError>() && register_exception<FormatError>() && register_exception<Unpackable>();
+const bool known =
+    register_exception<ParseError>() && register_exception<FormatError>() && register_exception<Unpackable>();
 const Place place{.task = 3, .attempt = 1, .worker = 2, .pid = 77, .host = {}};
 
 // What arrives when `thrower` throws in a task.
@@ -62,7 +63,8 @@ TEST_CASE("a std exception arrives as itself with the remote part nested") {
 TEST_CASE("bad_alloc, system_error and filesystem_error keep their state") {
   CHECK_THROWS_AS(std::rethrow_exception(travel([] { throw std::bad_alloc(); })), std::bad_alloc);
   try {
-    std::rethrow_exception(travel([] { throw std::system_error(ENOSPC, std::generic_category(), "write x"); }));
+    std::rethrow_exception(
+        travel([] { throw std::system_error(ENOSPC, std::generic_category(), "write x"); }));
   } catch (const std::system_error& e) {
     CHECK(e.code().value() == ENOSPC);
     CHECK(std::string(e.what()) == "write x: No space left on device");
@@ -72,7 +74,8 @@ TEST_CASE("bad_alloc, system_error and filesystem_error keep their state") {
   } catch (const std::filesystem::filesystem_error& e) {
     CHECK(e.path1() == "/no/such");
     CHECK(e.code() == std::errc::no_such_file_or_directory);
-    CHECK(std::string(e.what()) == "filesystem error: cannot get file size: No such file or directory [/no/such]");
+    CHECK(std::string(e.what()) ==
+          "filesystem error: cannot get file size: No such file or directory [/no/such]");
   }
 }
 
@@ -92,23 +95,31 @@ TEST_CASE("a registered own type arrives as itself, though it is no std::excepti
 }
 
 TEST_CASE("a registered exception that is made from its message arrives as itself") {
-  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw FormatError("no header"); })), "no header", FormatError);
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw FormatError("no header"); })), "no header",
+                       FormatError);
 }
 
 TEST_CASE("an unknown type arrives as a RemoteError that names it") {
   struct Local {};
-  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw Local(); })), doctest::Contains("Local"), RemoteError);
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw Local(); })), doctest::Contains("Local"),
+                       RemoteError);
   CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw 42; })),
                        "task 3 in worker 2 (pid 77) threw int: 42", RemoteError);
 }
 
 TEST_CASE("an exception that cannot be packed arrives described, with the reason") {
-  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw Unpackable("too big"); })),
-                       doctest::Contains("too big (the exception itself could not be packed: no room in the suitcase)"), RemoteError);
+  CHECK_THROWS_WITH_AS(
+      std::rethrow_exception(travel([] { throw Unpackable("too big"); })),
+      doctest::Contains("too big (the exception itself could not be packed: no room in the suitcase)"),
+      RemoteError);
 }
 
 TEST_CASE("a record with a damaged payload still gives a RemoteError") {
-  ErrorRecord record{.type = "ParseError", .message = "", .key = typeid(ParseError).name(), .payload = {std::byte{0xc1}}, .stack = {}};
+  ErrorRecord record{.type = "ParseError",
+                     .message = "",
+                     .key = typeid(ParseError).name(),
+                     .payload = {std::byte{0xc1}},
+                     .stack = {}};
   CHECK_THROWS_AS(std::rethrow_exception(to_exception(record, place)), RemoteError);
 }
 
