@@ -30,8 +30,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help=f"how often each side runs (default: {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
-    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS",
-                        help="before each side wait until others leave the cores alone, at most so long")
+    wait_help = "before each side wait until others leave the cores alone, at most so long"
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait_help)
     parser.add_argument("--check", action="store_true", help="exit status 1 if a target is missed")
     parser.add_argument("--build-dir", type=Path, default=root / "build" / "release", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -39,6 +39,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        parser.error(f"--json {arguments.json}: there is no such folder")
     arguments.root = root
     return arguments
 
@@ -131,7 +133,7 @@ def main() -> int:
     print()
     if failed:
         print(f"failed: {'; '.join(failed)}")
-    print(f"missed targets: {'; '.join(missed)}" if missed else "no target is missed")
+    print(f"missed targets: {'; '.join(missed)}" if missed else "no target that was measured is missed")
     return 1 if failed or (missed and arguments.check) else 0
 
 

@@ -2,7 +2,7 @@
 include(CMakePackageConfigHelpers)
 
 install(TARGETS manyhands EXPORT manyhands_targets)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/manyhands DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/manyhands DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")  # headers only
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/manyhands)
 install(EXPORT manyhands_targets NAMESPACE manyhands:: FILE manyhands-targets.cmake DESTINATION ${package_dir})
 configure_package_config_file(cmake/manyhands-config.cmake.in ${PROJECT_BINARY_DIR}/manyhands-config.cmake
@@ -10,5 +10,7 @@ configure_package_config_file(cmake/manyhands-config.cmake.in ${PROJECT_BINARY_D
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/manyhands-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/manyhands-config.cmake ${PROJECT_BINARY_DIR}/manyhands-config-version.cmake
   DESTINATION ${package_dir})
+# The prefix as seen from the .pc file, so that the installed tree can be moved.
+file(RELATIVE_PATH pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/manyhands.pc.in ${PROJECT_BINARY_DIR}/manyhands.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/manyhands.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,15 +1,10 @@
-# What users try first: the talk's programs, the installed package, and the code and links of every page.
+# What users try first: the talk's programs, and the code and links of every page.
 
 if(MANYHANDS_EXAMPLES)
   foreach(program amdahl pool progress)
     add_test(NAME "talk: ${program}" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/talk_test.py
       $<TARGET_FILE_DIR:talk_${program}> ${program})
   endforeach()
-endif()
-
-if(NOT MANYHANDS_SANITIZE)
-  add_test(NAME "install" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/install_test.py
-    ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER})
 endif()
 
 file(GLOB_RECURSE pages RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md)

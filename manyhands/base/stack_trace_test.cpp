@@ -9,7 +9,7 @@
 namespace manyhands {
 namespace {
 
-[[gnu::noinline]] void thrower_with_a_name() { throw std::runtime_error("x"); }
+[[gnu::noinline, maybe_unused]] void thrower_with_a_name() { throw std::runtime_error("x"); }
 
 TEST_CASE("a captured stack names its functions") {
   std::array<void*, max_frames> frames;

@@ -185,7 +185,9 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::uint64_t> block;       // a block of its region that it is filling, 0 if none
   shm::FutexWord ring_full;               // 1 while it waits for the parent to take results
   std::atomic<std::uint64_t> tasks_run;   // by this incarnation
-  // Written at its start: where run_worker() lies in the worker, and how many frames are around a task's.
+  // Written at its start: who it is, where run_worker() lies in the worker, and how many frames are around a
+  // task's.
+  std::atomic<std::int32_t> pid;
   std::atomic<std::uint64_t> anchor;
   std::atomic<std::uint32_t> outer_frames;
   // Written by the crash handler.

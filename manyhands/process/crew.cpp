@@ -426,7 +426,7 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
                   .place = {.task = -1,
                             .attempt = header.attempt,
                             .worker = static_cast<std::int32_t>(worker),
-                            .pid = states_[worker].pid,
+                            .pid = view_.slot(worker).pid.load(),
                             .host = {}},
                   .started_ns = header.started_ns,
                   .completed_ns = header.completed_ns};
@@ -471,7 +471,7 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
         try {
           std::throw_with_nested(InitializerFailed(
               fmt::format("the pool's initializer failed in worker {} (pid {}): {}; the pool runs no tasks",
-                          worker, states_[worker].pid, e.what())));
+                          worker, view_.slot(worker).pid.load(), e.what())));
         } catch (...) {
           break_pool(std::current_exception(), done);
         }

@@ -111,14 +111,14 @@ class PendingMap {
 
 // A map as the pool asks for it. Spans are borrowed until start_map returns.
 struct MapRequest {
-  wire::Function thunk;
-  ByteView state;  // f's, packed
-  std::span<const ByteView> state_buffers;
+  wire::Function thunk = {};
+  ByteView state = {};  // f's, packed
+  std::span<const ByteView> state_buffers = {};
   std::uint64_t items = 0;
-  ByteView plain_input;           // plain items, or
-  SharedBlock packed_input;       // made by make_input_block(): an array of PackedItem, then their packets
+  ByteView plain_input = {};      // plain items, or
+  SharedBlock packed_input = {};  // made by make_input_block(): an array of PackedItem, then their packets
   std::uint64_t output_size = 0;  // bytes of one plain result; 0: results are packed
-  MapOptions options;
+  MapOptions options = {};
 };
 
 class Crew : public std::enable_shared_from_this<Crew> {

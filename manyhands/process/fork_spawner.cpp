@@ -99,7 +99,8 @@ std::unique_ptr<Spawner> fork_workers(const shm::Segment& board, int supervisor_
   if (const int others = foreign_threads(); others > 0) {
     throw Error(fmt::format(
         "a pool with Start::fork forks this process at each call, but {} other thread{} run{} in it, whose "
-        "locks a copy would hold for ever. Use Start::zygote, or end the threads first",
+        "locks a copy would hold for ever. Use Start::zygote, or make the call before other threads run "
+        "(those of a ThreadPool stay once they have been used)",
         others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
   }
   std::fflush(nullptr);

@@ -17,7 +17,6 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -39,16 +38,18 @@ class Initializer {
   Initializer(const F& f) : thunk_(wire::call_thunk<std::decay_t<F>>()) {  // implicit: for {.initializer = f}
     wire::Writer writer;
     wire::pack_call<std::decay_t<F>>(writer, f, wire::Reach::other_process);
-    call_.emplace(writer.bytes().begin(), writer.bytes().end());
+    call_.assign(writer.bytes().begin(), writer.bytes().end());
+    given_ = true;
   }
 
-  bool given() const noexcept { return call_.has_value(); }
+  bool given() const noexcept { return given_; }
   const wire::Function& thunk() const noexcept { return thunk_; }
-  const std::vector<std::byte>& call() const noexcept { return *call_; }
+  const std::vector<std::byte>& call() const noexcept { return call_; }
 
  private:
   wire::Function thunk_;
-  std::optional<std::vector<std::byte>> call_;
+  std::vector<std::byte> call_;  // packed
+  bool given_ = false;
 };
 
 struct PoolOptions {

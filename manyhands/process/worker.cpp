@@ -394,7 +394,7 @@ void Worker::send(ResultHeader header, ByteView message, std::span<const ByteVie
 void Worker::wake_supervisor_if_wanted() {
   Board& board = view_.board();
   std::atomic_thread_fence(std::memory_order_seq_cst);  // the publication comes before this look
-  if (board.results_wanted.load(std::memory_order_relaxed) == 0 && ring_.used() < ring_capacity / 2) return;
+  if (board.results_wanted.load(std::memory_order_relaxed) == 0 && !ring_.half_full()) return;
   if (board.supervisor_armed.exchange(0) == 0) return;
   const std::uint64_t one = 1;
   static_cast<void>(!::write(birth_.supervisor_fd, &one, sizeof one));
@@ -437,6 +437,7 @@ void run_worker(shm::Segment board, const WorkerBirth& birth) {
   }
   WorkerSlot& slot = BoardView(board.data()).slot(birth.worker);
   install_crash_handler(slot);
+  slot.pid.store(::getpid());
   slot.anchor.store(reinterpret_cast<std::uint64_t>(&run_worker));
   std::array<void*, max_frames> around;
   slot.outer_frames.store(static_cast<std::uint32_t>(capture_stack(around)));

@@ -31,7 +31,10 @@ class MessageRing {
   // A handle on the ring that lies in `memory` (64-byte aligned, footprint(capacity) bytes); zero bytes are
   // an empty ring. Each side makes its own handle.
   MessageRing(std::byte* memory, std::size_t capacity) noexcept
-      : header_(reinterpret_cast<Header*>(memory)), bytes_(memory + sizeof(Header)), capacity_(capacity) {}
+      : header_(reinterpret_cast<Header*>(memory)),
+        bytes_(memory + sizeof(Header)),
+        capacity_(capacity),
+        seen_tail_(header_->tail.load(std::memory_order_acquire)) {}
 
   // The largest payload that is sure to fit into an empty ring.
   std::size_t max_message() const noexcept { return capacity_ / 2 - sizeof(Frame); }
@@ -43,9 +46,11 @@ class MessageRing {
     const std::size_t need = sizeof(Frame) + round_up(size, 8);
     const std::size_t at = head & (capacity_ - 1);
     const std::size_t skipped = at + need > capacity_ ? capacity_ - at : 0;
-    // acquire pairs with pop(): the consumer is done with the bytes that we are about to overwrite
-    const auto tail = header_->tail.load(std::memory_order_acquire);
-    if (capacity_ - (head - tail) < skipped + need) return nullptr;
+    if (capacity_ - (head - seen_tail_) < skipped + need) {
+      // acquire pairs with pop(): the consumer is done with the bytes that we are about to overwrite
+      seen_tail_ = header_->tail.load(std::memory_order_acquire);
+      if (capacity_ - (head - seen_tail_) < skipped + need) return nullptr;
+    }
     if (skipped != 0) write_frame(at, skip);
     reserved_ = skipped + need;
     const std::size_t start = (at + skipped) & (capacity_ - 1);
@@ -87,6 +92,13 @@ class MessageRing {
     return header_->head.load(std::memory_order_acquire) - tail;
   }
   std::size_t capacity() const noexcept { return capacity_; }
+  // Producer only: whether more than half may be in use. Looks at the consumer's side only if it may be so.
+  bool half_full() noexcept {
+    const auto head = header_->head.load(std::memory_order_relaxed);
+    if (head - seen_tail_ < capacity_ / 2) return false;
+    seen_tail_ = header_->tail.load(std::memory_order_acquire);
+    return head - seen_tail_ >= capacity_ / 2;
+  }
 
  private:
   struct Frame {
@@ -112,6 +124,7 @@ class MessageRing {
   Header* header_;
   std::byte* bytes_;
   std::size_t capacity_;
+  std::uint64_t seen_tail_;   // tail when the producer last looked: its cache line is the consumer's
   std::size_t reserved_ = 0;  // bytes that publish() adds to head; producer's handle only
 };
 

@@ -37,8 +37,8 @@ struct TaskMetadata {
   TimePoint completed{};     // TimePoint{} as long as it has not
   std::int32_t engine = -1;  // number of the worker that ran it, -1 if none did yet
   std::uint32_t attempt = 1;
-  std::string std_out;  // what the task printed, where the executor captures it; local pools do not
-  std::string std_err;
+  std::string std_out = {};  // what the task printed, where the executor captures it; local pools do not
+  std::string std_err = {};
 };
 
 // DeadlineExceeded: a task ran longer than its CallOptions::deadline.

@@ -56,7 +56,7 @@ class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
 
   // Returns whether another thread should come and drain().
   bool push(std::shared_ptr<Job> job) {
-    unfinished_.fetch_add(1, std::memory_order_relaxed);
+    pushed_.fetch_add(1, std::memory_order_relaxed);
     queue_.push(std::move(job));
     std::atomic_thread_fence(std::memory_order_seq_cst);  // the push comes before the look at who drains
     if (helpers_.load(std::memory_order_relaxed) > 0) notify();
@@ -108,7 +108,11 @@ class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
     woken_.notify_all();
   }
 
-  bool all_run() const noexcept { return unfinished_.load() == 0; }
+  // `run` first: a job that is pushed between the looks counts as not run.
+  bool all_run() const noexcept {
+    const auto run = run_.load();
+    return run == pushed_.load();
+  }
 
  private:
   bool run_one() {
@@ -116,7 +120,8 @@ class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
     if (!queue_.try_pop(job)) return false;
     job->run(this_worker());
     job.reset();
-    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) notify();
+    run_.fetch_add(1, std::memory_order_seq_cst);  // before the look at who waits: see notify()
+    if (waiters_.load(std::memory_order_relaxed) > 0 && all_run()) notify();
     return true;
   }
 
@@ -143,16 +148,18 @@ class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
     return found;
   }
 
+  // Each on a cache line of its own: pushers and drainers do not disturb each other more than they must.
   int threads_;
   int spinners_allowed_;
   tbb::concurrent_queue<std::shared_ptr<Job>> queue_;
-  std::atomic<int> drainers_{0};            // threads in drain() or on their way there, at most threads_
-  std::atomic<int> spinners_{0};            // drainers that found the queue empty and look again
-  std::atomic<std::size_t> unfinished_{0};  // jobs pushed and not run
+  alignas(64) std::atomic<std::size_t> pushed_{0};  // jobs ever pushed
+  alignas(64) std::atomic<std::size_t> run_{0};     // jobs ever run
+  alignas(64) std::atomic<int> drainers_{0};  // threads in drain() or on their way there, at most threads_
+  alignas(64) std::atomic<int> spinners_{0};  // drainers that found the queue empty and look again
+  alignas(64) std::atomic<int> waiters_{0};   // threads in or before woken_; written under mutex_
+  std::atomic<int> helpers_{0};               // those of them that would run jobs
   std::mutex mutex_;
   std::condition_variable woken_;
-  std::atomic<int> waiters_{0};  // threads in or before woken_; written under mutex_
-  std::atomic<int> helpers_{0};  // those of them that would run jobs
 };
 
 class ThreadArena::Impl {

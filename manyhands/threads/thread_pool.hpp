@@ -69,6 +69,18 @@ class ThreadPool : public Verbs<ThreadPool> {
     return AsyncResult<task::MapValue<R>>(std::move(state));
   }
 
+  // The items as a vector of our own: the range's, if it is one that is given away, else copies.
+  template <class T, class Range>
+  static std::vector<T> kept(Range&& items) {
+    if constexpr (std::is_same_v<Range, std::vector<T>>) {
+      return std::move(items);
+    } else {
+      std::vector<T> copies;
+      for (auto&& item : items) copies.emplace_back(std::forward<decltype(item)>(item));
+      return copies;
+    }
+  }
+
   std::shared_ptr<threads::ThreadArena> arena_;  // shared with results, which may be waited for later
   std::atomic<std::int64_t> next_number_{0};
 };

@@ -56,6 +56,20 @@ TEST_CASE("results need not be packable nor default-constructible") {
   CHECK(pool.map([](int i) { return i > 1; }, std::vector<int>{1, 2}) == std::vector<bool>{false, true});
 }
 
+TEST_CASE(
+    "items are looked at where they lie, so they may be move-only, and a function that changes them gets a "
+    "copy") {
+  ThreadPool pool(2);
+  std::vector<std::unique_ptr<int>> items;
+  items.push_back(std::make_unique<int>(7));
+  CHECK(pool.map([](const std::unique_ptr<int>& p) { return *p; }, items) == std::vector<int>{7});
+  CHECK(pool.map_async([](const std::unique_ptr<int>& p) { return *p; }, std::move(items)).get() ==
+        std::vector<int>{7});
+  std::vector<std::string> words{"a"};
+  CHECK(pool.map([](std::string& s) { return s += "!"; }, words) == std::vector<std::string>{"a!"});
+  CHECK(words[0] == "a");
+}
+
 TEST_CASE("items of lists and maps, tuples by starmap") {
   ThreadPool pool(2);
   CHECK(pool.map([](int x) { return -x; }, std::list<int>{1, 2}) == std::vector<int>{-1, -2});

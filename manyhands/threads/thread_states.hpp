@@ -50,11 +50,11 @@ class ArenaState : public Base, public Job {
   void dispatch(task::StateBase::Continuation continuation) override {
     arena_->callbacks().post(std::move(continuation));
   }
+  // Whoever calls this holds the state: the queue's pointer to the job, or the user's.
   void end() {
     completed_ns_.store(now_ns());
-    const auto arena = arena_;  // finish() may let the last owner go
-    this->finish();             // seq_cst with the load: a waiter has set watched_ before its last look
-    if (watched_.load()) arena->notify();
+    this->finish();  // seq_cst with the load: a waiter has set watched_ before its last look
+    if (watched_.load()) arena_->notify();
   }
   Duration elapsed() const noexcept {
     const auto completed = completed_ns_.load();
@@ -242,11 +242,10 @@ class MapRun : public MapCounters {
 
   void run_chunk(std::size_t chunk, int worker) {
     run_items(chunk, worker, [this](std::size_t i) {
-      T item(items_[i]);  // f may change its copy
       if constexpr (std::is_void_v<R>) {
-        wire::call_with(f_, item);
+        compute(i);
       } else {
-        results_.set(i, wire::call_with(f_, item));
+        results_.set(i, compute(i));
       }
     });
   }
@@ -258,6 +257,16 @@ class MapRun : public MapCounters {
   }
 
  private:
+  // f looks at the item where it lies; one that wants to change it gets a copy.
+  R compute(std::size_t i) {
+    if constexpr (std::is_invocable_r_v<R, const F&, const T&>) {
+      return f_(items_[i]);
+    } else {
+      T item(items_[i]);
+      return wire::call_with(f_, item);
+    }
+  }
+
   const F& f_;
   const T* items_;
   Results<R> results_;

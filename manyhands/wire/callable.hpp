@@ -5,9 +5,9 @@
 //   plain function                        -> its Function
 //   captureless lambda, empty object      -> nothing
 //   wire::Codec<F>, packable aggregate    -> packed like any value
-//   other trivially copyable closure      -> its bytes; captures by reference or pointer do not survive that
-//   way bind(f, state...)                     -> f as above, and the state packed snapshot(f) -> its address;
-//   only for workers forked at the call (Start::fork)
+//   other trivially copyable closure      -> its bytes; captured references and pointers do not survive that
+//   bind(f, state...)                     -> f as above, and the state packed
+//   snapshot(f)                           -> its address; only for workers forked at the call (Start::fork)
 //
 // Anything else is a static_assert that says so.
 
