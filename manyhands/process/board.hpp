@@ -184,7 +184,9 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::int64_t> started_ns;   // when the cell or (if watched) the item started; 0: nothing runs
   std::atomic<std::uint64_t> block;       // a block of its region that it is filling, 0 if none
   shm::FutexWord ring_full;               // 1 while it waits for the parent to take results
-  std::atomic<std::uint64_t> tasks_run;   // by this incarnation
+  std::atomic<std::int32_t>
+      cpu;  // where it last claimed a task, so that a waiting parent there does not spin
+  std::atomic<std::uint64_t> tasks_run;  // by this incarnation
   // Written at its start: who it is, where run_worker() lies in the worker, and how many frames are around a
   // task's.
   std::atomic<std::int32_t> pid;
@@ -206,6 +208,9 @@ struct Board {
   std::uint64_t region_size;        // of each arena
   std::atomic<std::uint32_t> stop;  // 1: workers leave
 
+  // The core on which a thread of the parent waits or submitted last; a worker on the same core must not
+  // spin.
+  alignas(64) std::atomic<std::int32_t> parent_cpu;
   alignas(64) shm::FutexWord parent_sleeping;  // 1 while threads of the parent sleep on it
   std::atomic<std::uint32_t>
       supervisor_armed;                       // 1: the next result should wake the supervisor if it is wanted

@@ -1,6 +1,7 @@
 #include "manyhands/process/crew.hpp"
 
 #include <fmt/core.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -156,6 +157,7 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
           calls_[index] = {.pending = std::move(pending),
                            .retries_left = options.retries.value_or(options_.retries),
                            .has_deadline = cell.deadline_ns != INT64_MAX};
+          view_.board().parent_cpu.store(::sched_getcpu(), std::memory_order_relaxed);
           wake_for_work(view_);
           ensure_supervisor();
           if (calls_[index].has_deadline) wake_supervisor();
@@ -564,6 +566,16 @@ std::vector<ChunkRun> Crew::chunk_runs(std::uint32_t index) const {
 
 // ---- Waiting.
 
+bool Crew::worker_needs_this_core() const noexcept {
+  const auto here = ::sched_getcpu();
+  for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
+    if (view_.slot(worker).cpu.load(std::memory_order_relaxed) == here &&
+        !view_.board().idle.contains(worker))
+      return true;
+  }
+  return false;
+}
+
 bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
                 const std::function<bool()>& idle) {
   if (done()) return true;
@@ -573,7 +585,8 @@ bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
     if (deadline.passed()) return false;
     if (idle && idle()) continue;
     const Board& board = view_.board();
-    // Spinning pays while the workers leave a core to us.
+    // Spinning pays while the workers leave a core to us, and while none of them is to run on this one.
+    view_.board().parent_cpu.store(::sched_getcpu(), std::memory_order_relaxed);
     if (options_.workers - board.idle.count(options_.workers) < static_cast<std::uint32_t>(spin_cores_)) {
       const auto until = now_ns() + spin_ns;
       bool news = false;
@@ -582,7 +595,7 @@ bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
           news = results_wait() || done();
           shm::cpu_relax();
         }
-      } while (!news && now_ns() < until);
+      } while (!news && now_ns() < until && !worker_needs_this_core());
       if (news) continue;
     }
     auto& word = view_.board().parent_sleeping;

@@ -226,6 +226,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   std::vector<ChunkRun> chunk_runs(std::uint32_t job) const MH_REQUIRES(mutex_);
   void update_job_limit() MH_REQUIRES(mutex_);
   bool results_wait() const noexcept;
+  bool worker_needs_this_core() const noexcept;
   bool any_job_free() const noexcept;
 
   // Supervision (crew_supervisor.cpp).

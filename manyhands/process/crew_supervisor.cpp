@@ -480,6 +480,7 @@ void Crew::shut_down() {
     if (std::exchange(closed_, true)) return;
     usable_.store(false);
     supervisor = std::move(supervisor_);
+    if (spawner_ != nullptr) spawner_->close();
   }
   stop_workers();
   supervisor_quits_.store(true);

@@ -1,5 +1,7 @@
 #include "manyhands/process/idle.hpp"
 
+#include <sched.h>
+
 namespace manyhands::process {
 namespace {
 
@@ -31,6 +33,7 @@ void wake_parent(const BoardView& view) noexcept {
 }
 
 void Searcher::found() noexcept {
+  view_.slot(worker_).cpu.store(::sched_getcpu(), std::memory_order_relaxed);
   if (!searching_) return;
   searching_ = false;
   view_.board().searching.remove(worker_);
@@ -49,7 +52,8 @@ void Searcher::wait() noexcept {
         if (work_available(view_) || board.stop.load(std::memory_order_relaxed) != 0) return;
         shm::cpu_relax();
       }
-    } while (now_ns() < until);
+      // On the parent's core, spinning keeps from running whom we wait for.
+    } while (now_ns() < until && board.parent_cpu.load(std::memory_order_relaxed) != ::sched_getcpu());
   }
   auto& sleeping = view_.slot(worker_).sleeping;
   sleeping.store(1);

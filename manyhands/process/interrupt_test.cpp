@@ -21,7 +21,8 @@ TEST_CASE("under a guard SIGINT is noted once, and the default is back afterward
   }
   struct sigaction now{};
   ::sigaction(SIGINT, nullptr, &now);
-  CHECK(now.sa_handler == SIG_DFL);
+  const bool is_default = now.sa_handler == SIG_DFL;
+  CHECK(is_default);
 }
 
 TEST_CASE("a handler of the program's own is left alone") {

@@ -34,6 +34,9 @@ class Spawner {
   virtual ~Spawner() = default;
   // Starts (or replaces) worker `worker`; the outcome is an event. Throws SystemError.
   virtual void spawn(std::uint32_t worker) = 0;
+  // No more workers are needed: those that have not been started yet need not be. Each still has its exited
+  // event.
+  virtual void close() {}
   // What happened since the last call. Does not block.
   virtual std::vector<WorkerEvent> events() = 0;
   // Descriptors that become readable when events() may have something.

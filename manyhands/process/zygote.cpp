@@ -19,6 +19,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "manyhands/base/error.hpp"
@@ -39,10 +40,11 @@ struct OpenPool {  // door; fds: the pool's channel, board, supervisor's eventfd
   std::uint32_t workers;
   ZygoteSpawn how;
 };
-struct SpawnRequest {  // pool channel, to the zygote
-  std::uint32_t worker;
+struct SpawnRequest {    // pool channel, to the zygote
+  std::uint32_t worker;  // or `close_pool`
 };
-struct Report {  // pool channel, from the zygote; fds: pidfd if started
+constexpr std::uint32_t close_pool = 0xffff'ffff;  // start no more workers
+struct Report {                                    // pool channel, from the zygote; fds: pidfd if started
   WorkerEvent::Kind kind;
   std::uint32_t worker;
   pid_t pid;
@@ -107,6 +109,8 @@ class Zygote {
     UniqueFd board;
     UniqueFd supervisor;
     ZygoteSpawn how;
+    bool closed = false;                // no more workers are needed
+    std::vector<std::uint32_t> wanted;  // asked for and not yet started
   };
   struct Child {
     Pool* pool;  // null: its pool was closed
@@ -118,20 +122,37 @@ class Zygote {
     while (door_.try_receive(message) == FdChannel::Received::message) {
       const auto request = message_as<OpenPool>(message);
       if (!request || message.fds.size() != 3) continue;
-      Pool& pool = pools_.emplace_back(Pool{FdChannel(std::move(message.fds[0])), std::move(message.fds[1]),
-                                            std::move(message.fds[2]), request->how});
-      for (std::uint32_t worker = 0; worker < request->workers; ++worker) spawn(pool, worker);
+      Pool& pool = pools_.emplace_back(Pool{FdChannel(std::move(message.fds[0])),
+                                            std::move(message.fds[1]),
+                                            std::move(message.fds[2]),
+                                            request->how,
+                                            false,
+                                            {}});
+      for (std::uint32_t worker = 0; worker < request->workers; ++worker) {
+        // A fork takes longer than a program may take to find that it has nothing to do: look before each.
+        read_requests(pool);
+        spawn(pool, worker);
+      }
     }
   }
 
-  bool answer(Pool& pool) {
+  // Takes what the pool asks for; false if the pool is gone.
+  static bool read_requests(Pool& pool) {
     FdChannel::Message message;
     for (;;) {
       const auto received = pool.channel.try_receive(message);
       if (received == FdChannel::Received::closed) return false;
       if (received == FdChannel::Received::nothing) return true;
-      if (const auto request = message_as<SpawnRequest>(message)) spawn(pool, request->worker);
+      const auto request = message_as<SpawnRequest>(message);
+      if (request && request->worker == close_pool) pool.closed = true;
+      if (request && request->worker != close_pool) pool.wanted.push_back(request->worker);
     }
+  }
+
+  bool answer(Pool& pool) {
+    const bool open = read_requests(pool);
+    for (const auto worker : std::exchange(pool.wanted, {})) spawn(pool, worker);
+    return open;
   }
 
   // The pool's process is gone, or done with the pool.
@@ -145,6 +166,11 @@ class Zygote {
   }
 
   void spawn(Pool& pool, std::uint32_t worker) {
+    if (pool.closed) {
+      report(pool,
+             {.kind = WorkerEvent::Kind::exited, .worker = worker, .pid = 0, .status = 0, .peak_memory = 0});
+      return;
+    }
     const pid_t self = ::getpid();
     const pid_t pid = ::fork();
     if (pid == 0) become_worker(pool, worker, self);
@@ -237,6 +263,10 @@ class ZygoteSpawner final : public Spawner {
 
   void spawn(std::uint32_t worker) override {
     if (!channel_.send(bytes_of(SpawnRequest{worker}))) lost_ = true;
+  }
+
+  void close() override {
+    if (!channel_.send(bytes_of(SpawnRequest{close_pool}))) lost_ = true;
   }
 
   std::vector<WorkerEvent> events() override {

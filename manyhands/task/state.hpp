@@ -11,10 +11,10 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -128,17 +128,26 @@ class State : public StateBase {
   std::exception_ptr error_;
 
  private:
+  // As std::call_once, without its system call: results are asked for by the hundred thousand.
   void settle() {
-    std::call_once(settled_, [this] {
-      if (value_ || error_) return;
+    if (settled_.load(std::memory_order_acquire) == Settled::yes) return;
+    auto expected = Settled::no;
+    if (!settled_.compare_exchange_strong(expected, Settled::at_it, std::memory_order_acquire)) {
+      while (settled_.load(std::memory_order_acquire) != Settled::yes) std::this_thread::yield();
+      return;
+    }
+    if (!value_ && !error_) {
       try {
         decode();
       } catch (...) {
         error_ = std::current_exception();
       }
-    });
+    }
+    settled_.store(Settled::yes,
+                   std::memory_order_release);  // publishes value_ or error_ to the other askers
   }
-  std::once_flag settled_;
+  enum class Settled : std::uint8_t { no, at_it, yes };
+  std::atomic<Settled> settled_{Settled::no};
 };
 
 // A map's state, whose items can be looked at before all are there.

@@ -61,10 +61,8 @@ class ThreadPool : public Verbs<ThreadPool> {
   auto start_map(const MapOptions& options, F f, Range&& items) {
     using T = ItemType<Range>;
     using R = wire::ResultOf<F, T>;
-    std::vector<T> copy;
-    for (auto&& item : items) copy.emplace_back(std::forward<decltype(item)>(item));
-    auto state =
-        std::make_shared<threads::ThreadMap<R, F, T>>(arena_, options, std::move(f), std::move(copy));
+    auto state = std::make_shared<threads::ThreadMap<R, F, T>>(arena_, options, std::move(f),
+                                                               kept<T>(std::forward<Range>(items)));
     arena_->post(state);
     return AsyncResult<task::MapValue<R>>(std::move(state));
   }

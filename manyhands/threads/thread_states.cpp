@@ -61,40 +61,4 @@ std::exception_ptr MapCounters::error() const {
   return error_;
 }
 
-void MapCounters::run_items(std::size_t index, int worker, const std::function<void(std::size_t)>& compute) {
-  if (stop_.load(std::memory_order_relaxed) != 0) return;
-  Chunk& chunk = chunks_[index];
-  chunk.started_ns = now_ns();
-  chunk.worker = worker;
-  std::atomic<std::uint64_t> current{index * chunk_size_};
-  const std::size_t end = std::min(items_, current + chunk_size_);
-  task::Context context{.stop = &stop_,
-                        .item = &current,
-                        .index = -1,
-                        .deadline_at_ns = INT64_MAX,
-                        .attempt = 1,
-                        .worker = worker};
-  const task::ContextScope scope(context);
-  try {
-    for (std::size_t i = current; i < end; ++i) {
-      if (stop_.load(std::memory_order_relaxed) != 0) return;  // a hint; the error says what counts
-      current.store(i, std::memory_order_relaxed);
-      if (deadline_ == Deadline::never) {
-        compute(i);
-      } else {
-        const auto started = now_ns();
-        context.deadline_at_ns = started + deadline_.count();
-        compute(i);
-        check_deadline(deadline_, started, static_cast<std::int64_t>(i));
-      }
-    }
-  } catch (...) {
-    fail(current.load(std::memory_order_relaxed), std::current_exception());
-    return;
-  }
-  chunk.completed_ns = now_ns();
-  done_items_.fetch_add(end - index * chunk_size_, std::memory_order_relaxed);
-  chunk.done.store(true, std::memory_order_release);
-}
-
 }  // namespace manyhands::threads

@@ -211,7 +211,8 @@ class MapCounters {
 
  protected:
   // Runs `compute(item)` for the items of a chunk, minding stop and deadline.
-  void run_items(std::size_t chunk, int worker, const std::function<void(std::size_t)>& compute);
+  template <class Compute>
+  void run_items(std::size_t chunk, int worker, const Compute& compute);
 
  private:
   struct Chunk {
@@ -232,6 +233,44 @@ class MapCounters {
   std::exception_ptr error_;    // guarded by error_mutex_
   std::size_t error_item_ = 0;  // guarded by error_mutex_
 };
+
+template <class Compute>
+void MapCounters::run_items(std::size_t index, int worker, const Compute& compute) {
+  if (stop_.load(std::memory_order_relaxed) != 0) return;
+  Chunk& chunk = chunks_[index];
+  chunk.started_ns = now_ns();
+  chunk.worker = worker;
+  const std::size_t begin = index * chunk_size_;
+  const std::size_t end = std::min(items_, begin + chunk_size_);
+  std::atomic<std::uint64_t> current{begin};
+  task::Context context{.stop = &stop_,
+                        .item = &current,
+                        .index = -1,
+                        .deadline_at_ns = INT64_MAX,
+                        .attempt = 1,
+                        .worker = worker};
+  const task::ContextScope scope(context);
+  try {
+    for (std::size_t i = begin; i < end; ++i) {
+      if (stop_.load(std::memory_order_relaxed) != 0) return;  // a hint; the error says what counts
+      current.store(i, std::memory_order_relaxed);             // read by this thread only
+      if (deadline_ == Deadline::never) {
+        compute(i);
+      } else {
+        const auto started = now_ns();
+        context.deadline_at_ns = started + deadline_.count();
+        compute(i);
+        check_deadline(deadline_, started, static_cast<std::int64_t>(i));
+      }
+    }
+  } catch (...) {
+    fail(current.load(std::memory_order_relaxed), std::current_exception());
+    return;
+  }
+  chunk.completed_ns = now_ns();
+  done_items_.fetch_add(end - begin, std::memory_order_relaxed);
+  chunk.done.store(true, std::memory_order_release);
+}
 
 // f over an array of items, chunk by chunk, in any threads.
 template <class R, class F, class T>

@@ -120,31 +120,38 @@ class TypedRangeRunner final : public RangeRunner {
 
   void run(RangeIo& io) const override {
     using R = ResultOf<F, T>;
-    for (std::uint64_t i = io.begin; i < io.end; ++i) {
-      if (io.stop->load(std::memory_order_relaxed) != 0)
-        return;                                         // a hint; who needs certainty looks at the results
-      io.current->store(i, std::memory_order_relaxed);  // read only after this process is dead
-      if (io.watched) io.starting();
+    // In locals: the compiler cannot know that f and the stores below leave `io` alone.
+    const std::uint64_t end = io.end;
+    const std::byte* const input = io.input;
+    std::byte* const output = io.output;
+    std::atomic<std::uint64_t>& current = *io.current;
+    const std::atomic<std::uint32_t>& stop = *io.stop;
+    const bool watched = io.watched;
+    for (std::uint64_t i = io.begin; i < end; ++i) {
+      if (stop.load(std::memory_order_relaxed) != 0)
+        return;                                     // a hint; who needs certainty looks at the results
+      current.store(i, std::memory_order_relaxed);  // read only after this process is dead
+      if (watched) io.starting();
       if constexpr (std::is_void_v<R>) {
-        compute(io, i);
+        compute(io, input, i);
       } else if constexpr (travels_plain<R>) {
-        const R result = compute(io, i);
-        std::memcpy(io.output + i * sizeof(R), &result, sizeof(R));
+        const R result = compute(io, input, i);
+        std::memcpy(output + i * sizeof(R), &result, sizeof(R));
       } else {
-        const R result = compute(io, i);
+        const R result = compute(io, input, i);
         Writer& writer = io.writer();
         pack(writer, result);
         io.result(i, writer);
       }
     }
-    io.current->store(io.end, std::memory_order_relaxed);
+    current.store(io.end, std::memory_order_relaxed);
   }
 
  private:
-  decltype(auto) compute(RangeIo& io, std::uint64_t i) const {
+  decltype(auto) compute(RangeIo& io, const std::byte* input, std::uint64_t i) const {
     if constexpr (travels_plain<T>) {
       T item;
-      std::memcpy(static_cast<void*>(&item), io.input + i * sizeof(T), sizeof(T));
+      std::memcpy(static_cast<void*>(&item), input + i * sizeof(T), sizeof(T));
       return decay_result(item);
     } else {
       Reader reader = io.item(i);
