@@ -201,7 +201,7 @@ TEST_CASE("exit, abort and an exception out of a noexcept function end the task,
   check_usable(pool);
 }
 
-TEST_CASE("the death of a worker in a map names the item; items that were done stay done") {
+TEST_CASE("the death of a worker in a map names the item, and items that were done stay done") {
   mh::Pool pool(2);
   const FlagFile runs;
   const auto f = mh::bind(

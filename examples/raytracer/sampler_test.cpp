@@ -34,7 +34,7 @@ TEST_CASE("numbers depend on seed, sample and how many were drawn, and on nothin
   CHECK(first.u != other_sample.pair().u);
 }
 
-TEST_CASE("numbers lie in [0, 1) and are even") {
+TEST_CASE("numbers lie between 0 and 1 and are even") {
   double sum = 0;
   for (std::uint32_t i = 0; i < 10'000; ++i) {
     const Pair p = Sampler{i, i % 7}.pair();

@@ -91,8 +91,7 @@ class Pool : public Verbs<Pool> {
     return start_call_of<F, wire::Travelling<Args>...>(options, f, std::forward<Args>(args)...);
   }
   template <class F, class... Args>
-  AsyncResult<wire::ResultOf<F, Args...>> start_call_of(const CallOptions& options, const F& f,
-                                                        const Args&... args);
+  auto start_call_of(const CallOptions& options, const F& f, const Args&... args);
 
   template <class F, class Range>
   auto start_map(const MapOptions& options, F f, Range&& items);
@@ -115,8 +114,7 @@ class Pool : public Verbs<Pool> {
 // ---- Implementation.
 
 template <class F, class... Args>
-AsyncResult<wire::ResultOf<F, Args...>> Pool::start_call_of(const CallOptions& options, const F& f,
-                                                            const Args&... args) {
+auto Pool::start_call_of(const CallOptions& options, const F& f, const Args&... args) {
   static_assert(wire::can_call<F, Args...>,
                 "the function cannot be called with these arguments (as copies of them)");
   using R = wire::ResultOf<F, Args...>;
