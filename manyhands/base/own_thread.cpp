@@ -16,10 +16,17 @@ namespace {
 
 std::atomic<int> own_threads{0};  // of this process, as threads are
 
+#if defined(__SANITIZE_THREAD__)
+constexpr int tool_threads = 1;  // ThreadSanitizer's own, which it keeps out of forks
+#else
+constexpr int tool_threads = 0;
+#endif
+
 int other_threads() {
   std::error_code none;
   const std::filesystem::directory_iterator threads("/proc/self/task", none);
-  return static_cast<int>(std::distance(begin(threads), end(threads))) - 1 - own_threads.load();
+  return static_cast<int>(std::distance(begin(threads), end(threads))) - 1 - own_threads.load() -
+         tool_threads;
 }
 
 }  // namespace
