@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <numeric>
 #include <random>
 #include <set>
@@ -522,7 +523,10 @@ TEST_CASE("no worker outlives its pool") {
   {
     mh::Pool pool(3);
     check_usable(pool);
-    pids = pool.pids();
+    REQUIRE(eventually([&] {
+      pids = pool.pids();
+      return std::count(pids.begin(), pids.end(), 0) == 0;  // 0: its start is not known yet
+    }));
   }
   for (const int pid : pids) CHECK(::kill(pid, 0) == -1);
 }
