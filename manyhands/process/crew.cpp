@@ -585,17 +585,19 @@ bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
     if (deadline.passed()) return false;
     if (idle && idle()) continue;
     const Board& board = view_.board();
-    // Spinning pays while the workers leave a core to us, and while none of them is to run on this one.
+    // Spinning pays while the workers leave a core to us.
     view_.board().parent_cpu.store(::sched_getcpu(), std::memory_order_relaxed);
     if (options_.workers - board.idle.count(options_.workers) < static_cast<std::uint32_t>(spin_cores_)) {
       const auto until = now_ns() + spin_ns;
       bool news = false;
       do {
-        for (int i = 0; i < 64 && !news; ++i) {
+        const int burst = worker_needs_this_core() ? 1 : 64;
+        for (int i = 0; i < burst && !news; ++i) {
           news = results_wait() || done();
           shm::cpu_relax();
         }
-      } while (!news && now_ns() < until && !worker_needs_this_core());
+        if (!news) ::sched_yield();  // to a worker that was woken onto this core
+      } while (!news && now_ns() < until);
       if (news) continue;
     }
     auto& word = view_.board().parent_sleeping;

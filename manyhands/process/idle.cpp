@@ -48,12 +48,14 @@ void Searcher::wait() noexcept {
   if (board.searching.count(board.workers) < board.cores) {
     const auto until = now_ns() + spin_ns;
     do {
-      for (int i = 0; i < 64; ++i) {
+      // On the parent's core, spinning keeps from running whom we wait for: it is given the core at once.
+      const int burst = board.parent_cpu.load(std::memory_order_relaxed) == ::sched_getcpu() ? 1 : 64;
+      for (int i = 0; i < burst; ++i) {
         if (work_available(view_) || board.stop.load(std::memory_order_relaxed) != 0) return;
         shm::cpu_relax();
       }
-      // On the parent's core, spinning keeps from running whom we wait for.
-    } while (now_ns() < until && board.parent_cpu.load(std::memory_order_relaxed) != ::sched_getcpu());
+      ::sched_yield();
+    } while (now_ns() < until);
   }
   auto& sleeping = view_.slot(worker_).sleeping;
   sleeping.store(1);
