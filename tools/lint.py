@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the format of all sources and runs clang-tidy on those that changed against the main branch.
+"""Checks the format of all sources and runs clang-tidy on those that changed against origin/main.
 
 usage: lint.py [--all] [--fix]
   --all  clang-tidy on every source
@@ -25,7 +25,7 @@ def sources():
 
 
 def changed():
-    base = (git("merge-base", "HEAD", "origin/main") or git("rev-list", "--max-parents=0", "HEAD") or ["HEAD"])[0]
+    base = (git("merge-base", "HEAD", "origin/main") or ["HEAD"])[0]  # without a remote: what is not committed
     names = set(git("diff", "--name-only", base)) | set(git("ls-files", "--others", "--exclude-standard"))
     return [f for f in sources() if f in names]
 

@@ -14,7 +14,9 @@ int main(int argc, char** argv) {
   mh::init(argc, argv);
   mh::Pool pool{2};
   const std::vector<Reading> readings{{"Bern", 12.5}, {"Oslo", -3.0}};
-  for (const auto& text : pool.map([](const Reading& r) { return r.station + (r.celsius < 0 ? " freezes" : " is mild"); }, readings)) {
+  for (const auto& text :
+       pool.map([](const Reading& r) { return r.station + (r.celsius < 0 ? " freezes" : " is mild"); },
+                readings)) {
     std::puts(text.c_str());
   }
   mh::ThreadPool threads{2};
