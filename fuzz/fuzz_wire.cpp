@@ -92,6 +92,7 @@ constexpr Decode decoders[] = {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer calls it
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
   const Decode run = decoders[data[0] % std::size(decoders)];

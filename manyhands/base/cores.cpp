@@ -50,9 +50,11 @@ int detail::cores_of_quota(std::string_view cpu_max) noexcept {
   if (space == std::string_view::npos) return 0;
   long quota = 0;
   long period = 0;
+  // NOLINTBEGIN(bugprone-suspicious-stringview-data-usage): from_chars is told where to end
   const char* const end = cpu_max.data() + cpu_max.size();
   const auto first = std::from_chars(cpu_max.data(), cpu_max.data() + space, quota);
   const auto second = std::from_chars(cpu_max.data() + space + 1, end, period);
+  // NOLINTEND(bugprone-suspicious-stringview-data-usage)
   if (first.ec != std::errc{} || second.ec != std::errc{} || quota <= 0 || period <= 0) return 0;
   return static_cast<int>((quota + period - 1) / period);
 }

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdlib>
 #include <memory>
+#include <typeinfo>
 
 #define BACKWARD_HAS_DW 1
 #include <backward.hpp>
@@ -92,18 +93,25 @@ std::string demangle(const char* mangled) {
 // the reference to its neighbour __cxa_init_primary_exception makes sure of, and throws simply go unnoted.
 extern "C" {
 void* manyhands_cxa_neighbour() noexcept asm("__cxa_init_primary_exception");
-[[noreturn, gnu::weak, gnu::visibility("default")]] void __cxa_throw(void* object, void* type,
-                                                                     void (*destructor)(void*));
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the name is the C++ ABI's
+#if defined(__clang__)
+using ThrownType = std::type_info;  // as <cxxabi.h> declares it
+#else
+using ThrownType = void;  // as g++ knows it without a declaration
+#endif
+__attribute__((noreturn, weak, visibility("default"))) void __cxa_throw(void* object, ThrownType* type,
+                                                                        void (*destructor)(void*));
 
 [[gnu::used]] static void* const manyhands_keep_neighbour = reinterpret_cast<void*>(&manyhands_cxa_neighbour);
 
-void __cxa_throw(void* object, void* type, void (*destructor)(void*)) {
-  using Throw = void (*)(void*, void*, void (*)(void*));
+void __cxa_throw(void* object, ThrownType* type, void (*destructor)(void*)) {
+  using Throw = void (*)(void*, ThrownType*, void (*)(void*));
   static const auto next = reinterpret_cast<Throw>(::dlsym(RTLD_NEXT, "__cxa_throw"));
   auto& state = manyhands::throw_state;
   if (state.tracers > 0) state.count = manyhands::capture_stack(state.frames, 1);
   next(object, type, destructor);
   __builtin_unreachable();
 }
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
 }
 #endif

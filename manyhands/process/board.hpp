@@ -305,9 +305,10 @@ struct ChunkClaim {
   std::uint32_t generation;
   std::uint32_t chunk;
 };
-// Takes the first open chunk whose items are in place for `worker` and returns true; false if there is none.
-// Lock-free; the death of any other worker does not matter.
-bool claim_chunk(const BoardView& view, std::uint32_t job, std::uint32_t worker, ChunkClaim& claim) noexcept;
+// Takes the first open chunk of job `index` whose items are in place for `worker` and returns true; false if
+// there is none. Lock-free; the death of any other worker does not matter.
+bool claim_chunk(const BoardView& view, std::uint32_t index, std::uint32_t worker,
+                 ChunkClaim& claim) noexcept;
 // Opens a chunk again, of which nobody is the owner. Parent only.
 void reopen_chunk(const BoardView& view, const ChunkClaim& claim) noexcept;
 

@@ -240,6 +240,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void recover_maps(std::uint32_t worker, const WorkerEvent& event, Completions& done) MH_REQUIRES(mutex_);
   void recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const WorkerEvent& event,
                      Completions& done) MH_REQUIRES(mutex_);
+  bool others_live(std::uint32_t worker) const MH_REQUIRES(mutex_);
   void replace_worker(std::uint32_t worker, Completions& done) MH_REQUIRES(mutex_);
   void reset_slot(std::uint32_t worker) MH_REQUIRES(mutex_);
   Outcome loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64_t task, bool in_map,

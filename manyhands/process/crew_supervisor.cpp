@@ -310,6 +310,13 @@ void Crew::recover_maps(std::uint32_t worker, const WorkerEvent& event, Completi
   pump(done);
 }
 
+bool Crew::others_live(std::uint32_t worker) const {
+  for (std::uint32_t other = 0; other < options_.workers; ++other) {
+    if (other != worker && !states_[other].gone) return true;
+  }
+  return false;
+}
+
 void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const WorkerEvent& event,
                          Completions& done) {
   Job& job = view_.job(claim.job);
@@ -327,9 +334,7 @@ void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const Wo
   const std::uint32_t attempt = item == chunk.begin ? chunk.attempt : 1;
   const bool retry =
       states_[worker].kill_reason == KillReason::none && static_cast<int>(attempt) <= map.retries;
-  const bool can_go_on = spawner_->can_respawn() ||
-                         std::any_of(states_.begin(), states_.end(),
-                                     [&](const WorkerState& s) { return !s.gone && &s != &states_[worker]; });
+  const bool can_go_on = spawner_->can_respawn() || others_live(worker);
   job.done_items.fetch_add(item - chunk.begin, std::memory_order_relaxed);
   if (!map.ended && item < chunk.end && (!lost || retry) && can_go_on && !closed_ && !broken_) {
     chunk.attempt = lost ? attempt + 1 : attempt;
