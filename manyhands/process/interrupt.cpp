@@ -22,21 +22,30 @@ Guards& guards() {
   return instance;
 }
 
-void note(int) { interrupted.store(true); }
+// With OnInterrupt::raise the handler stays, so that nothing is lost between two waits; then a second Ctrl-C,
+// while nobody has taken the first, ends the program: one that no longer waits must not become immortal.
+void note(int) {
+  if (!interrupted.exchange(true) || choice_.load() != OnInterrupt::raise) return;
+  ::signal(SIGINT, SIG_DFL);
+  ::raise(SIGINT);  // delivered when this handler returns
+}
+
+// Notes SIGINT from now on; false if the program handles or ignores it itself, or we note it already.
+bool install() noexcept {
+  struct sigaction now{};
+  ::sigaction(SIGINT, nullptr, &now);
+  if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) return false;
+  struct sigaction ours{};
+  ours.sa_handler = note;  // no SA_RESTART: it shall end the wait
+  ::sigaction(SIGINT, &ours, nullptr);
+  return true;
+}
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() noexcept {
   const MutexLock lock(guards().mutex);
-  if (guards().count++ > 0) return;
-  struct sigaction now{};
-  ::sigaction(SIGINT, nullptr, &now);
-  if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL)
-    return;  // the program's, or ignored in a worker
-  struct sigaction ours{};
-  ours.sa_handler = note;  // no SA_RESTART: it shall end the wait
-  ::sigaction(SIGINT, &ours, nullptr);
-  guards().installed = true;
+  if (guards().count++ == 0) guards().installed = install();
 }
 
 InterruptGuard::~InterruptGuard() {
@@ -51,7 +60,19 @@ bool InterruptGuard::take() noexcept {
   return interrupted.load(std::memory_order_relaxed) && interrupted.exchange(false);
 }
 
-void set_on_interrupt(OnInterrupt choice) noexcept { choice_.store(choice); }
+void set_on_interrupt(OnInterrupt choice) noexcept {
+  choice_.store(choice);
+  if (choice == OnInterrupt::raise) {
+    install();
+    return;
+  }
+  struct sigaction now{};
+  ::sigaction(SIGINT, nullptr, &now);
+  const MutexLock lock(guards().mutex);
+  if ((now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == note && guards().count == 0)
+    ::signal(SIGINT, SIG_DFL);
+}
+
 OnInterrupt on_interrupt() noexcept { return choice_.load(); }
 
 void end_by_interrupt() noexcept {

@@ -7,7 +7,7 @@ namespace manyhands {
 
 enum class OnInterrupt {
   end_program,  // one line on stderr, the workers are stopped, the program ends by SIGINT
-  raise,        // the wait throws Interrupted; the pool stays usable
+  raise,        // the wait, or the next one, throws Interrupted; the pool stays usable
 };
 
 namespace process {
@@ -25,7 +25,8 @@ class InterruptGuard {
   static bool take() noexcept;
 };
 
-// mh::init's choice, for the whole program.
+// mh::init's choice, for the whole program. With `raise`, Ctrl-C is noted from here on also between the
+// waits; a second one before any wait has thrown ends the program.
 void set_on_interrupt(OnInterrupt choice) noexcept;
 OnInterrupt on_interrupt() noexcept;
 

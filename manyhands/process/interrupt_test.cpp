@@ -52,6 +52,41 @@ TEST_CASE("an interrupt that nobody took ends the program when the guard goes") 
   CHECK(WTERMSIG(status) == SIGINT);
 }
 
+// Runs `body` in a child process; its wait status.
+template <class Body>
+int status_of(Body body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGINT, SIG_DFL);
+    body();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+TEST_CASE("with OnInterrupt::raise an interrupt between two waits is kept for the next") {
+  const int status = status_of([] {
+    set_on_interrupt(OnInterrupt::raise);
+    ::raise(SIGINT);
+    const InterruptGuard guard;
+    if (!InterruptGuard::take()) ::_exit(1);
+  });
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("with OnInterrupt::raise a second interrupt, the first not taken, ends the program") {
+  const int status = status_of([] {
+    set_on_interrupt(OnInterrupt::raise);
+    ::raise(SIGINT);
+    ::raise(SIGINT);
+  });
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGINT);
+}
+
 TEST_CASE("end_by_interrupt ends the process as SIGINT does") {
   const pid_t child = ::fork();
   if (child == 0) end_by_interrupt();
