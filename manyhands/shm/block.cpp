@@ -1,0 +1,120 @@
+#include "manyhands/shm/block.hpp"
+
+#include <fmt/core.h>
+#include <pthread.h>
+
+#include <mutex>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "manyhands/base/error.hpp"
+
+namespace manyhands::shm {
+
+// The blocks that this process holds, so that two messages that name one block share one hold.
+class BlockRegistry {
+ public:
+  static BlockRegistry& instance() noexcept {
+    static BlockRegistry* const registry =
+        new BlockRegistry;  // never destroyed: globals release blocks after main
+    return *registry;
+  }
+
+  // Takes over one reference to `payload`.
+  BlockPtr adopt(Offset payload) {
+    const std::lock_guard lock(mutex_);
+    return enter(payload);
+  }
+
+  BlockPtr attach(Offset payload, BlockKind kind) {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = blocks_.find(payload); found != blocks_.end()) {
+      // A Block whose last owner is just going still stands here: then a second hold is taken.
+      if (auto block = found->second.lock(); block != nullptr && is_block(payload, kind)) return block;
+    }
+    if (!is_block(payload, kind) || !try_ref(payload)) {
+      throw Error(
+          fmt::format("a message names a {} of this program's shared memory that is no longer there: every "
+                      "process that held it has let go of it or ended",
+                      name_of(kind)));
+    }
+    return enter(payload);
+  }
+
+  void forget(Block& block) noexcept {
+    {
+      const std::lock_guard lock(mutex_);
+      live_.erase(&block);
+      const auto found = blocks_.find(block.offset_);
+      if (found != blocks_.end() && found->second.expired()) blocks_.erase(found);
+    }
+    unhold(block.offset_, block.entry_);
+  }
+
+  void before_fork() noexcept {
+    mutex_.lock();
+    // On behalf of the child, so that no block goes before it can say that it holds it too. If the fork
+    // fails, they stay until the program ends.
+    for (const Block* block : live_) add_ref(block->offset_);
+    participant_before_fork();
+  }
+  void after_fork_in_parent() noexcept {
+    participant_after_fork(false);
+    mutex_.unlock();
+  }
+  void after_fork_in_child() noexcept {
+    participant_after_fork(true);
+    for (Block* block : live_) block->entry_ = hold(block->offset_);
+    mutex_.unlock();
+  }
+
+ private:
+  BlockRegistry() {
+    ::pthread_atfork([] { instance().before_fork(); }, [] { instance().after_fork_in_parent(); },
+                     [] { instance().after_fork_in_child(); });
+  }
+
+  BlockPtr enter(Offset payload) {
+    auto made = std::unique_ptr<Block>(new Block(payload));
+    made->entry_ = hold(payload);
+    live_.insert(made.get());
+    BlockPtr block = std::move(made);
+    blocks_[payload] = block;
+    return block;
+  }
+
+  std::mutex mutex_;
+  std::unordered_map<Offset, std::weak_ptr<const Block>> blocks_;
+  std::unordered_set<Block*> live_;
+};
+
+BlockPtr Block::create(std::size_t size, BlockKind kind, Zero zero) {
+  return BlockRegistry::instance().adopt(allocate(size, kind, zero));
+}
+
+BlockPtr Block::attach(Offset payload, BlockKind kind) {
+  ensure_heap();
+  return BlockRegistry::instance().attach(payload, kind);
+}
+
+Block::~Block() { BlockRegistry::instance().forget(*this); }
+
+namespace {
+constinit thread_local Parcel* innermost = nullptr;
+}
+
+Parcel::Parcel() noexcept : outer_(std::exchange(innermost, this)) {}
+Parcel::~Parcel() { innermost = outer_; }
+
+void Parcel::add(BlockPtr block) {
+  if (innermost == nullptr) {
+    throw Error(
+        "a handle to shared memory (Array, Value, Lock, Queue ...) can only be packed for another process of "
+        "this program: "
+        "give it to a Pool, Process, Queue or Pipe");
+  }
+  innermost->blocks_.push_back(std::move(block));
+}
+
+}  // namespace manyhands::shm

@@ -1,0 +1,105 @@
+#pragma once
+// Participants: the processes and threads of a program that use its shared memory, who they are and whether
+// they live.
+//
+// A process enters itself when it first holds a block, a thread when it first takes a lock. Both are told
+// apart from later ones with the same number by their start times. What a process holds is listed where
+// others can read it: when it is killed, whoever finds out (the zygote at once) gives its blocks back.
+//
+// Any process, any thread.
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "manyhands/shm/heap.hpp"
+#include "manyhands/shm/sites.hpp"
+
+namespace manyhands::shm {
+
+// A thread of some process of this program; 0 is none. 31 bits: [ generation : 18 ][ slot : 13 ].
+using ThreadToken = std::uint32_t;
+
+// What a thread waits for, as others see it. Written by that thread alone; `sequence` is odd while it waits.
+struct Waiting {
+  std::atomic<std::uint32_t> sequence;
+  std::atomic<Site> site;
+  std::atomic<Offset> target;           // the block waited for
+  std::atomic<std::int64_t> since_ns;   // now_ns()
+  std::atomic<std::uint32_t> bounded;   // 1: the wait has a time limit, and is part of no deadlock
+  std::atomic<ThreadToken> for_thread;  // for a wait that ends with a thread (Process::join), else 0
+};
+
+namespace detail {
+inline constinit thread_local ThreadToken this_thread = 0;
+ThreadToken register_thread() noexcept;
+}  // namespace detail
+
+// The calling thread; enters it if it is new. Ends the program with a message if max_threads live at once.
+inline ThreadToken this_thread_token() noexcept {
+  const ThreadToken token = detail::this_thread;
+  return token != 0 ? token : detail::register_thread();
+}
+
+// Where `token`'s waits are published; valid while the thread lives.
+Waiting& waiting_of(ThreadToken token) noexcept;
+
+struct ThreadInfo {
+  std::string name;  // "worker 3", "Process-1", "main", with "/TID" for threads beside the main one
+  pid_t pid = 0;
+  pid_t tid = 0;
+  bool alive = false;
+};
+// Who `token` is or was. The name of a thread that ended long ago may be unknown.
+ThreadInfo describe_thread(ThreadToken token);
+ThreadInfo describe_thread(ThreadToken token, const Tables& tables);
+// Whether the thread can still do anything: false if it ended, or its process did (a zombie counts as ended).
+// Reads /proc: some microseconds.
+bool is_alive(ThreadToken token) noexcept;
+
+// All threads that have an entry and live.
+std::vector<ThreadToken> live_threads();
+std::vector<ThreadToken> live_threads(const Tables& tables);
+Waiting& waiting_of(ThreadToken token, const Tables& tables) noexcept;
+
+// Names this process for reports; without it, "main" or "process PID". Threads entered from now on carry it.
+void name_this_process(std::string_view name) noexcept;
+std::string this_process_name();
+
+// ---- A thread that is none: a fiber of mh::explore. While it runs, it is "this thread".
+
+ThreadToken enter_fiber(std::string_view name) noexcept;
+void leave_fiber(ThreadToken token) noexcept;
+// Makes `token` the calling thread's; returns the one before.
+ThreadToken exchange_this_thread(ThreadToken token) noexcept;
+
+// ---- What processes hold.
+
+// Lists `payload` as held by this process, which takes over one reference that the caller has; unhold()
+// releases it. Called by block.cpp, once per block and process.
+struct HoldEntry {
+  Offset chunk = 0;
+  std::uint32_t index = 0;
+};
+HoldEntry hold(Offset payload);
+void unhold(Offset payload, HoldEntry entry) noexcept;
+
+// All blocks of one kind that any process holds, each once.
+std::vector<Offset> held_blocks(BlockKind kind);
+
+// Gives back what dead processes held. Cheap when none died; `pid` limits it to that process. Called by the
+// zygote after each child's end, and by waits.
+void sweep(pid_t pid = 0) noexcept;
+
+// For block.cpp, around fork(). The child forgets who it was; its next use enters the new process.
+void participant_before_fork() noexcept;
+void participant_after_fork(bool in_child) noexcept;
+
+// The number of processes that have an entry and live.
+std::size_t live_processes() noexcept;
+
+}  // namespace manyhands::shm
