@@ -57,20 +57,18 @@ class BlockRegistry {
     // On behalf of the child, so that no block goes before it can say that it holds it too. If the fork
     // fails, they stay until the program ends.
     for (const Block* block : live_) add_ref(block->offset_);
-    participant_before_fork();
   }
-  void after_fork_in_parent() noexcept {
-    participant_after_fork(false);
-    mutex_.unlock();
-  }
+  void after_fork_in_parent() noexcept { mutex_.unlock(); }
   void after_fork_in_child() noexcept {
-    participant_after_fork(true);
     for (Block* block : live_) block->entry_ = hold(block->offset_);
     mutex_.unlock();
   }
 
  private:
   BlockRegistry() {
+    // participants.cpp's handlers must stand first: they run last before a fork, and first after it in the
+    // child.
+    static_cast<void>(this_process_name());
     ::pthread_atfork([] { instance().before_fork(); }, [] { instance().after_fork_in_parent(); },
                      [] { instance().after_fork_in_child(); });
   }
@@ -90,8 +88,13 @@ class BlockRegistry {
 };
 
 BlockPtr Block::create(std::size_t size, BlockKind kind, Zero zero) {
-  return BlockRegistry::instance().adopt(allocate(size, kind, zero));
+  BlockPtr block = BlockRegistry::instance().adopt(allocate(size, kind, Zero::no));
+  // Once it is listed as ours: if we are killed while we clear many pages, they are given back.
+  if (zero == Zero::yes) clear(block->offset_);
+  return block;
 }
+
+BlockPtr Block::adopt(Offset payload) { return BlockRegistry::instance().adopt(payload); }
 
 BlockPtr Block::attach(Offset payload, BlockKind kind) {
   ensure_heap();

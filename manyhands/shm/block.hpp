@@ -7,6 +7,7 @@
 //
 // Any thread.
 
+#include <concepts>
 #include <memory>
 #include <span>
 #include <vector>
@@ -23,6 +24,8 @@ class Block {
  public:
   // A new zeroed block of `size` bytes. Throws ResourceExhausted.
   static BlockPtr create(std::size_t size, BlockKind kind, Zero zero = Zero::yes);
+  // Takes over one reference to `payload` that the caller has.
+  static BlockPtr adopt(Offset payload);
   // This process's hold on the block at `payload`, which somebody else holds meanwhile. `kind` is checked:
   // throws Error if no such block lies there, as when a message was kept longer than its sender's block
   // lived.
@@ -42,6 +45,14 @@ class Block {
 
   Offset offset_;
   HoldEntry entry_;
+};
+
+// A handle whose whole state is one block: Lock, Value, Event ...
+template <class T>
+concept SharedHandle = requires(const T& handle, BlockPtr block) {
+  { T::block_kind } -> std::convertible_to<BlockKind>;
+  { handle.block() } -> std::same_as<const BlockPtr&>;
+  T(block);
 };
 
 // The blocks that values packed on this thread named, so that whoever carries the message can keep them

@@ -66,6 +66,7 @@ struct HeapHeader {
   std::atomic<std::int64_t> cached;  // bytes of pages in free blocks
   std::atomic<std::int64_t> in_use;  // blocks
   std::array<std::atomic<std::uint32_t>, static_cast<std::size_t>(BlockKind::count_)> numbers;
+  std::atomic<std::int32_t> cpu_tokens_taken;
   // Free lists: [ tag : 20 ][ payload offset / 64 : 44 ]. The tag changes with every push, so that a pop that
   // was overtaken fails.
   std::array<std::atomic<std::uint64_t>, class_count> free;
@@ -214,9 +215,9 @@ bool keeps_pages(const BlockHeader& block) noexcept { return block.touched >= pa
 }  // namespace
 
 const char* name_of(BlockKind kind) noexcept {
-  static constexpr const char* names[] = {"memory",    "holdings",   "Array",     "Value",   "Lock",
-                                          "Semaphore", "Event",      "Condition", "Barrier", "Queue",
-                                          "message",   "Connection", "Process",   "clock"};
+  static constexpr const char* names[] = {"memory",  "holdings",  "Array",   "Value", "Lock",    "Semaphore",
+                                          "Event",   "Condition", "Barrier", "Queue", "message", "Connection",
+                                          "Process", "clock",     "tokens",  "name"};
   static_assert(std::size(names) == static_cast<std::size_t>(BlockKind::count_));
   return kind < BlockKind::count_ ? names[static_cast<std::size_t>(kind)] : "?";
 }
@@ -275,14 +276,20 @@ Offset allocate(std::size_t size, BlockKind kind, Zero zero) {
   block.kind = kind;
   block.size = size;
   block.type = 0;
-  const std::uint64_t dirty = std::min<std::uint64_t>(block.touched, size);
-  if (zero == Zero::yes && dirty > 0) std::memset(base + payload, 0, dirty);
+  block.dirty = std::min<std::uint64_t>(block.touched, size);
+  if (zero == Zero::yes) clear(payload);
   block.touched = std::max<std::uint64_t>(block.touched, size);
   block.number = heap.numbers[static_cast<std::size_t>(kind)].fetch_add(1, std::memory_order_relaxed) + 1;
   heap.in_use.fetch_add(1, std::memory_order_relaxed);
   block.refs.store(1,
                    std::memory_order_release);  // pairs with try_ref(): who can refer to it sees the header
   return payload;
+}
+
+void clear(Offset payload) noexcept {
+  BlockHeader& block = header_of(payload);
+  if (block.dirty > 0) std::memset(base + payload, 0, block.dirty);
+  block.dirty = 0;
 }
 
 BlockHeader& header_of(Offset payload) noexcept {
@@ -362,6 +369,8 @@ void trim() noexcept {
   }
 }
 
+std::atomic<std::int32_t>& cpu_tokens_taken() noexcept { return header().cpu_tokens_taken; }
+
 int heap_fd() noexcept { return fd; }
 
 HeapStatistics heap_statistics() noexcept {
@@ -374,6 +383,15 @@ HeapStatistics heap_statistics() noexcept {
 }
 
 Tables tables() noexcept { return {base + processes_at, base + threads_at, base + sites_at}; }
+
+std::span<std::byte> mapping() noexcept { return {base, header().size}; }
+
+const BlockHeader* header_in(std::span<std::byte> mapping, Offset payload) noexcept {
+  if (payload % 64 != 0 || payload < tables_end + sizeof(BlockHeader) || payload >= mapping.size())
+    return nullptr;
+  const auto* block = reinterpret_cast<const BlockHeader*>(mapping.data() + payload - sizeof(BlockHeader));
+  return block->size <= mapping.size() - payload ? block : nullptr;
+}
 
 Tables tables_in(std::span<std::byte> mapping) {
   if (mapping.size() < tables_end || reinterpret_cast<const HeapHeader*>(mapping.data())->magic != magic)

@@ -38,7 +38,9 @@ enum class BlockKind : std::uint32_t {
   message,  // of a queue
   connection,
   process,
-  clock,  // a vector clock of the race detector
+  clock,   // a vector clock of the race detector
+  tokens,  // CPU tokens that a pool took
+  name,    // the name of a NamedArray
   count_,
 };
 const char* name_of(BlockKind kind) noexcept;  // "Lock"
@@ -53,7 +55,8 @@ struct BlockHeader {
   std::uint64_t touched;            // bytes of payload that may hold pages; written by who owns the block
   std::atomic<std::uint64_t> next;  // the next free block of the class, or 0
   std::uint64_t type;               // of the elements, for arrays and values: see shared.hpp
-  std::uint64_t reserved[2];
+  std::uint64_t dirty;              // bytes of payload that hold what an earlier user wrote; the rest is zero
+  std::uint64_t reserved;
 };
 static_assert(sizeof(BlockHeader) == 64);
 
@@ -71,6 +74,8 @@ Offset allocate(std::size_t size, BlockKind kind);
 enum class Zero { yes, no };
 // As above; with Zero::no a reused block keeps its old contents.
 Offset allocate(std::size_t size, BlockKind kind, Zero zero);
+// Zeroes what an earlier user left in a block that was allocated with Zero::no.
+void clear(Offset payload) noexcept;
 
 BlockHeader& header_of(Offset payload) noexcept;
 std::byte* address_of_block(Offset payload) noexcept;
@@ -100,6 +105,9 @@ void trim() noexcept;
 int heap_fd() noexcept;
 inline constexpr const char* heap_variable = "MANYHANDS_HEAP_FD";
 
+// The program's CPU tokens that are taken (process/placement.hpp).
+std::atomic<std::int32_t>& cpu_tokens_taken() noexcept;
+
 struct HeapStatistics {
   std::uint64_t reserved;   // bytes of address space
   std::uint64_t carved;     // bytes of it that were ever part of a block
@@ -125,5 +133,10 @@ Tables tables() noexcept;
 // The same for another program's heap that is mapped at `base`; throws Error if it is none, or of another
 // version.
 Tables tables_in(std::span<std::byte> mapping);
+
+// This program's heap as it is mapped here. Requires ensure_heap().
+std::span<std::byte> mapping() noexcept;
+// The header of the block at `payload` in a mapping of any heap; nullptr if none can lie there.
+const BlockHeader* header_in(std::span<std::byte> mapping, Offset payload) noexcept;
 
 }  // namespace manyhands::shm

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -146,9 +147,25 @@ struct This {
   std::uint32_t free_index = 0;
   std::string name;
 };
+This& self() noexcept;
+
+// The child is a new participant; its next use enters it.
+void become_child() noexcept {
+  This& me = self();
+  me.slot = nullptr;
+  me.start = 0;
+  me.first_chunk = me.free_chunk = 0;
+  me.free_index = 0;
+  me.name.clear();
+  detail::this_thread = 0;
+  me.mutex.unlock();
+}
+
 This& self() noexcept {
-  static This* const instance =
-      new This;  // never destroyed: globals of the program release blocks after main
+  static This* const instance = [] {
+    ::pthread_atfork([] { self().mutex.lock(); }, [] { self().mutex.unlock(); }, become_child);
+    return new This;  // never destroyed: globals of the program release blocks after main
+  }();
   return *instance;
 }
 
@@ -191,11 +208,13 @@ thread_local ThreadExit at_thread_exit;
 // A free slot, the one that has been free for the longest if possible.
 ThreadToken claim_thread_slot() noexcept {
   static std::atomic<std::uint32_t> turn{0};
+  static std::atomic<bool> all_used{false};  // no slot is left that was never used
   // Processes start at different places, and each goes round: ended threads stay readable for long.
   const std::uint32_t first =
       static_cast<std::uint32_t>(::getpid()) * 61 + turn.fetch_add(1, std::memory_order_relaxed);
   for (int attempt = 0; attempt < 2; ++attempt) {
     for (const std::uint32_t wanted : {never_used, ended}) {
+      if (wanted == never_used && all_used.load(std::memory_order_relaxed)) continue;
       for (std::uint32_t i = 0; i < max_threads; ++i) {
         const std::uint32_t index = (first + i) & slot_mask;
         ThreadSlot& slot = threads()[index];
@@ -212,6 +231,7 @@ ThreadToken claim_thread_slot() noexcept {
         slot.generation.store(generation, std::memory_order_release);
         return (generation << slot_bits) | index;
       }
+      all_used.store(true, std::memory_order_relaxed);
     }
     sweep();
   }
@@ -277,6 +297,11 @@ ThreadInfo describe_thread(ThreadToken token, const Tables& where) {
 }
 
 bool is_alive(ThreadToken token) noexcept { return token != 0 && thread_lives(token, tables()); }
+
+bool has_left(ThreadToken token) noexcept {
+  const ThreadSlot& slot = slot_of(token, tables());
+  return !is_current(token, slot) || slot.state.load(std::memory_order_acquire) != used;
+}
 
 std::vector<ThreadToken> live_threads() { return live_threads(tables()); }
 
@@ -360,17 +385,25 @@ void unhold(Offset payload, HoldEntry entry) noexcept {
   release(payload);
 }
 
-std::vector<Offset> held_blocks(BlockKind kind) {
+std::vector<Offset> held_blocks(BlockKind kind) { return held_blocks(kind, mapping(), tables()); }
+
+std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, const Tables& where) {
   std::set<Offset> found;
   for (std::uint32_t i = 0; i < max_processes; ++i) {
-    const ProcessSlot& slot = processes()[i];
+    const ProcessSlot& slot = processes_in(where)[i];
     if (slot.pid.load(std::memory_order_acquire) == 0) continue;
-    for (Offset chunk = slot.holdings.load(std::memory_order_acquire); chunk != 0;
-         chunk = at<HoldChunk>(chunk).next.load(std::memory_order_relaxed)) {
-      for (const auto& entry : at<HoldChunk>(chunk).held) {
+    Offset chunk = slot.holdings.load(std::memory_order_acquire);
+    // A list that changes under a reader, as in a program that is being looked at, could lead in a circle.
+    for (std::uint32_t steps = 0; chunk != 0 && steps < (1U << 20); ++steps) {
+      const BlockHeader* header = header_in(mapping, chunk);
+      if (header == nullptr || header->kind != BlockKind::holdings) break;
+      const auto& part = *reinterpret_cast<const HoldChunk*>(mapping.data() + chunk);
+      for (const auto& entry : part.held) {
         const Offset payload = entry.load(std::memory_order_acquire);
-        if (payload != 0 && header_of(payload).kind == kind) found.insert(payload);
+        const BlockHeader* block = payload != 0 ? header_in(mapping, payload) : nullptr;
+        if (block != nullptr && block->kind == kind) found.insert(payload);
       }
+      chunk = part.next.load(std::memory_order_relaxed);
     }
   }
   return {found.begin(), found.end()};
@@ -426,19 +459,14 @@ void sweep(pid_t only) noexcept {
   }
 }
 
-void participant_before_fork() noexcept { self().mutex.lock(); }
+ProcessStart this_process_start() noexcept {
+  Stat stat;
+  read_process_stat(::getpid(), stat);
+  return {.pid = ::getpid(), .start = stat.start};
+}
 
-void participant_after_fork(bool in_child) noexcept {
-  This& me = self();
-  if (in_child) {
-    me.slot = nullptr;
-    me.start = 0;
-    me.first_chunk = me.free_chunk = 0;
-    me.free_index = 0;
-    me.name.clear();
-    detail::this_thread = 0;
-  }
-  me.mutex.unlock();
+bool process_lives(const ProcessStart& process) noexcept {
+  return process_lives(static_cast<pid_t>(process.pid), process.start);
 }
 
 std::size_t live_processes() noexcept {

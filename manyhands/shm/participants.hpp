@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,6 +61,9 @@ ThreadInfo describe_thread(ThreadToken token, const Tables& tables);
 // Whether the thread can still do anything: false if it ended, or its process did (a zombie counts as ended).
 // Reads /proc: some microseconds.
 bool is_alive(ThreadToken token) noexcept;
+// Whether it is known that the thread ended, without asking the system: false also for one that was killed
+// and not yet swept. Some nanoseconds.
+bool has_left(ThreadToken token) noexcept;
 
 // All threads that have an entry and live.
 std::vector<ThreadToken> live_threads();
@@ -90,14 +94,21 @@ void unhold(Offset payload, HoldEntry entry) noexcept;
 
 // All blocks of one kind that any process holds, each once.
 std::vector<Offset> held_blocks(BlockKind kind);
+// The same in a mapping of any heap.
+std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, const Tables& tables);
 
 // Gives back what dead processes held. Cheap when none died; `pid` limits it to that process. Called by the
 // zygote after each child's end, and by waits.
 void sweep(pid_t pid = 0) noexcept;
 
-// For block.cpp, around fork(). The child forgets who it was; its next use enters the new process.
-void participant_before_fork() noexcept;
-void participant_after_fork(bool in_child) noexcept;
+// A process, told apart from later ones with its number.
+struct ProcessStart {
+  std::int64_t pid = 0;
+  std::uint64_t start = 0;  // clock ticks since boot
+};
+ProcessStart this_process_start() noexcept;
+// Reads /proc.
+bool process_lives(const ProcessStart& process) noexcept;
 
 // The number of processes that have an entry and live.
 std::size_t live_processes() noexcept;

@@ -9,10 +9,12 @@
 // Any thread.
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <source_location>
 #include <string_view>
 
+#include "manyhands/base/clock.hpp"
 #include "manyhands/shm/sites.hpp"
 
 namespace manyhands::shm {
@@ -93,8 +95,41 @@ inline void point(OpKind kind, Offset object, const std::source_location& where)
   }
 }
 
-// Reads MANYHANDS_SCHED and MANYHANDS_RACE; once, at the first block. Prints one line on stderr if chaos is
-// on; throws Error if a variable makes no sense.
+// The same where the place is known as a Site already. Requires that something is switched on.
+inline void point(OpKind kind, Offset object, Site site) {
+  const Operation operation{kind, object, site};
+  if (detail::scheduler != nullptr) {
+    detail::scheduler->step(operation, {});
+  } else {
+    detail::slow_point(operation);
+  }
+}
+
+// Reads MANYHANDS_SCHED (chaos:SEED, or chaos for a seed of its own) and MANYHANDS_RACE; the first call
+// counts. The program calls it before main(), and ends with a message if a variable makes no sense; forked
+// processes inherit what was read. Says on stderr, once per program, that chaos is on and its seed. Throws
+// Error.
 void read_schedule_variables();
 
+// For sleep_for().
+void sleep_until_ns(std::int64_t until_ns) noexcept;
+
 }  // namespace manyhands::shm
+
+namespace manyhands {
+
+// Sleeps, also if signals come. In an explored program it does not sleep, but is a step like others: any
+// process may go on.
+template <class Rep, class Period>
+void sleep_for(const std::chrono::duration<Rep, Period>& time,
+               const std::source_location& where = std::source_location::current()) {
+  shm::point(shm::OpKind::sleep, 0, where);
+  if (shm::current_scheduler() != nullptr || time <= time.zero()) return;
+  using Wide = std::chrono::duration<double, std::nano>;
+  const std::int64_t now = now_ns();
+  shm::sleep_until_ns(Wide(time).count() < 9e18 - static_cast<double>(now)
+                          ? now + std::chrono::ceil<Duration>(time).count()
+                          : INT64_MAX);
+}
+
+}  // namespace manyhands

@@ -1,0 +1,34 @@
+#include "manyhands/shm/short_lock.hpp"
+
+#include "manyhands/base/cores.hpp"
+
+namespace manyhands::shm {
+
+void ShortLock::wait(ThreadToken me) noexcept {
+  static const int spins = cpu_count() > 1 ? 200 : 0;
+  for (int i = 0; i < spins; ++i) {
+    std::uint32_t free = 0;
+    if (word_.load(std::memory_order_relaxed) == 0 &&
+        word_.compare_exchange_weak(free, me, std::memory_order_acquire))
+      return;
+    cpu_relax();
+  }
+  for (;;) {
+    std::uint32_t now = word_.load(std::memory_order_relaxed);
+    if ((now & ~waiters) == 0) {
+      // Others may sleep, too: whoever slept once says so when it unlocks.
+      if (word_.compare_exchange_weak(now, me | waiters, std::memory_order_acquire)) return;
+      continue;
+    }
+    if ((now & waiters) == 0 && !word_.compare_exchange_weak(now, now | waiters, std::memory_order_relaxed))
+      continue;
+    now |= waiters;
+    if (futex_wait(word_, now, Deadline(std::chrono::milliseconds(5))) != WakeReason::timed_out) continue;
+    // Five milliseconds are for ever here. The owner's slot in the table tells whether it was killed.
+    if (!is_alive(now & ~waiters) &&
+        word_.compare_exchange_strong(now, me | waiters, std::memory_order_acquire))
+      return;
+  }
+}
+
+}  // namespace manyhands::shm
