@@ -19,6 +19,8 @@
 // Every claim names its owner and generation in the same atomic step, so that a death at any instant leaves
 // no doubt what was lost. A generation in each word makes stale readers fail.
 
+#include <sched.h>
+
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -150,6 +152,8 @@ struct alignas(64) Job {
   std::uint64_t input_block;    // plain items: their array; packed items: array of PackedItem, then the bytes
   std::uint64_t input_address;  // plain items of a forked pool: where they lie in the caller's memory; else 0
   std::uint64_t output_block;   // plain results: their array; 0 otherwise
+  std::uint64_t input_place;    // plain items in an mh::Array: the first one's place in the heap; else 0
+  std::uint64_t output_place;   // plain results into an mh::Array: the same
   alignas(64)
       std::atomic<std::uint64_t> hint;  // {epoch : 32, first chunk that may be open : 32}; see claim_chunk()
   alignas(
@@ -192,6 +196,7 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::int32_t> pid;
   std::atomic<std::uint64_t> anchor;
   std::atomic<std::uint32_t> outer_frames;
+  cpu_set_t cpus;  // where it may run; written by the parent before it starts. Empty: anywhere
   // Written by the crash handler.
   std::atomic<std::uint32_t> crash_frames;  // how many of `crash_stack` are valid
   std::array<void*, 32> crash_stack;
@@ -206,6 +211,7 @@ struct Board {
   std::uint64_t initializer_block;  // Packet; 0: none
   std::uint64_t initializer_size;
   std::uint64_t region_size;        // of each arena
+  std::int32_t inner_threads;       // that a worker's OpenMP and BLAS may use; negative: as they like
   std::atomic<std::uint32_t> stop;  // 1: workers leave
 
   // The core on which a thread of the parent waits or submitted last; a worker on the same core must not
@@ -234,6 +240,8 @@ struct ResultHeader {
   std::int64_t completed_ns;
   std::uint64_t block;  // a Packet in the worker's region; 0: the message follows this header
   std::uint64_t block_size;
+  std::uint64_t message;  // or a message of the program's heap (message.hpp), for results that name shared
+                          // memory; 0: none
 };
 
 // ---- Finding the parts.

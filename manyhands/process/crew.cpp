@@ -100,6 +100,9 @@ void Crew::create_board() {
     free_cells_[i] = cell_count - 1 - i;  // the first cells first: warm pages
   free_cell_count_.store(cell_count);
   for (std::uint32_t worker = 0; worker < options_.workers; ++worker) reset_slot(worker);
+  board.inner_threads = options_.inner_threads;
+  const auto places = place_workers(options_.bind, options_.workers);
+  for (std::uint32_t worker = 0; worker < places.size(); ++worker) view_.slot(worker).cpus = places[worker];
 }
 
 void Crew::start_workers() {
@@ -122,7 +125,7 @@ void Crew::require_usable() const {
 }
 
 void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const CallOptions& options,
-                  std::shared_ptr<PendingCall> pending) {
+                  std::shared_ptr<PendingCall> pending, std::vector<shm::BlockPtr> named) {
   for (;;) {
     {
       const MutexLock lock(mutex_);
@@ -155,6 +158,7 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
           outstanding_.fetch_add(1);
           pending->queued({.cell = index, .generation = state.generation});
           calls_[index] = {.pending = std::move(pending),
+                           .named = std::move(named),
                            .retries_left = options.retries.value_or(options_.retries),
                            .has_deadline = cell.deadline_ns != INT64_MAX};
           view_.board().parent_cpu.store(::sched_getcpu(), std::memory_order_relaxed);
@@ -235,12 +239,13 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
           copy_to = next.input.data();
           next.copying = true;
         }
-        if (request.output_size > 0) {
+        if (request.output_size > 0 && request.output_place == 0) {
           const auto size = request.items * request.output_size;
           next.output = SharedBlock(memory_, arena_.allocate(size), size);
         }
         next.retries = request.options.retries.value_or(options_.retries);
         next.has_deadline = request.options.deadline != Deadline::never;
+        next.named = std::move(request.named);
         next.pending = std::move(pending);
         map = std::move(next);
 
@@ -255,6 +260,8 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
         job.input_block = map.input.offset();
         job.input_address = in_place ? reinterpret_cast<std::uint64_t>(request.plain_input.data()) : 0;
         job.output_block = map.output.offset();
+        job.input_place = request.input_place;
+        job.output_place = request.output_place;
         job.hint.store(0, std::memory_order_relaxed);
         job.ready.store(map.copying ? 0 : request.items, std::memory_order_relaxed);
         job.done_items.store(0, std::memory_order_relaxed);
@@ -432,7 +439,10 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
                             .host = {}},
                   .started_ns = header.started_ns,
                   .completed_ns = header.completed_ns};
-  if (header.block != 0) {
+  if (header.message != 0) {
+    outcome.payload = Payload(shm::Block::attach(header.message, shm::BlockKind::message));
+    shm::release(header.message);  // the ring's own reference
+  } else if (header.block != 0) {
     states_[worker].last_block = header.block;
     outcome.payload = Payload(SharedBlock(memory_, header.block, header.block_size));
   } else {

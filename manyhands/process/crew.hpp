@@ -24,7 +24,9 @@
 #include "manyhands/process/board.hpp"
 #include "manyhands/process/interrupt.hpp"
 #include "manyhands/process/payload.hpp"
+#include "manyhands/process/placement.hpp"
 #include "manyhands/process/spawner.hpp"
+#include "manyhands/process/start.hpp"
 #include "manyhands/task/callback_thread.hpp"
 #include "manyhands/task/state.hpp"
 #include "manyhands/wire/callable.hpp"
@@ -32,13 +34,6 @@
 #include "manyhands/wire/writer.hpp"
 
 namespace manyhands {
-
-// Where worker processes come from.
-enum class Start {
-  zygote,  // forked from the zygote: fast, whatever the program has become (default)
-  fork,    // forked from the caller at each call: any closure works, each call pays for the forks
-  spawn,   // the program started anew: nothing inherited; needs mh::init
-};
 
 namespace process {
 
@@ -48,7 +43,10 @@ struct CrewOptions {
   std::uint64_t max_tasks_per_worker = 0;
   std::uint64_t memory_limit = 0;  // bytes
   int retries = 0;
+  Bind bind = Bind::none;
+  int inner_threads = -1;  // negative: not limited
   wire::Function initializer;
+  std::vector<shm::BlockPtr> initializer_named = {};  // shared memory that its call names
   std::vector<std::byte> initializer_call;
   bool has_initializer = false;
 };
@@ -118,6 +116,10 @@ struct MapRequest {
   ByteView plain_input = {};      // plain items, or
   SharedBlock packed_input = {};  // made by make_input_block(): an array of PackedItem, then their packets
   std::uint64_t output_size = 0;  // bytes of one plain result; 0: results are packed
+  shm::Offset input_place =
+      0;  // plain items that lie in an Array: the first one's place in the program's heap
+  shm::Offset output_place = 0;           // the same for plain results
+  std::vector<shm::BlockPtr> named = {};  // shared memory that function, items and results name
   MapOptions options = {};
 };
 
@@ -131,9 +133,11 @@ class Crew : public std::enable_shared_from_this<Crew> {
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
 
-  // Sends a call; blocks while all cells are taken. Throws PoolBroken, InitializerFailed, ResourceExhausted.
+  // Sends a call, whose message names the blocks `named`; blocks while all cells are taken. Throws
+  // PoolBroken, InitializerFailed, ResourceExhausted.
   void submit(const wire::Function& thunk, const wire::Writer& call, const CallOptions& options,
-              std::shared_ptr<PendingCall> pending) MH_EXCLUDES(mutex_);
+              std::shared_ptr<PendingCall> pending, std::vector<shm::BlockPtr> named = {})
+      MH_EXCLUDES(mutex_);
   MapHandle start_map(MapRequest request, std::shared_ptr<PendingMap> pending) MH_EXCLUDES(mutex_);
   // A block for packed items, to be filled by the caller and passed to start_map. Throws ResourceExhausted.
   SharedBlock make_input_block(std::uint64_t size) MH_EXCLUDES(mutex_);
@@ -187,6 +191,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   };
   struct CallState {
     std::shared_ptr<PendingCall> pending;  // null: the cell is free
+    std::vector<shm::BlockPtr> named;      // shared memory that its message names: kept until it has ended
     int retries_left = 0;
     bool has_deadline = false;
   };
@@ -195,7 +200,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
     SharedBlock state;
     SharedBlock input;
     SharedBlock output;
-    std::uint32_t cursor = 0;  // chunks before it are done
+    std::vector<shm::BlockPtr> named;  // shared memory that its function and items name
+    std::uint32_t cursor = 0;          // chunks before it are done
     int retries = 0;
     bool ended = false;    // deliver_end() was called; the job waits for its running chunks
     bool copying = false;  // start_map still writes the input

@@ -9,7 +9,9 @@
 #include <optional>
 #include <utility>
 
+#include "manyhands/process/message.hpp"
 #include "manyhands/shm/arena.hpp"
+#include "manyhands/shm/block.hpp"
 #include "manyhands/wire/packet.hpp"
 #include "manyhands/wire/reader.hpp"
 
@@ -66,12 +68,15 @@ class Payload {
     if (size_ > 0) std::memcpy(to, message.data(), size_);
   }
   explicit Payload(SharedBlock packet) : block_(std::move(packet)) {}
+  // A message that names shared memory (message.hpp), which it keeps alive.
+  explicit Payload(shm::BlockPtr message) : message_(std::move(message)) {}
 
   // Calls use(reader) with a Reader of the message.
   template <class Use>
   decltype(auto) read(Use use) const {
-    if (block_) {
-      const wire::PacketView packet(block_.view());
+    if (block_ || message_ != nullptr) {
+      const wire::PacketView packet =
+          block_ ? wire::PacketView(block_.view()) : open_message(message_->offset());
       wire::Reader reader(packet.message(), packet.buffers());
       return use(reader);
     }
@@ -84,6 +89,7 @@ class Payload {
   std::uint64_t size_ = 0;
   std::unique_ptr<std::byte[]> large_;
   SharedBlock block_;
+  shm::BlockPtr message_;
 };
 
 }  // namespace manyhands::process

@@ -29,17 +29,29 @@ process::CrewOptions crew_options(int workers, const PoolOptions& options) {
         "apply; "
         "prepare what they need before the call, they see a copy");
   }
-  process::CrewOptions crew{.workers = static_cast<std::uint32_t>(workers == 0 ? cpu_count() : workers),
-                            .start = options.start,
-                            .max_tasks_per_worker = options.max_tasks_per_worker,
-                            .memory_limit = options.memory_limit,
-                            .retries = options.retries,
-                            .initializer = {},
-                            .initializer_call = {},
-                            .has_initializer = options.initializer.given()};
+  if (options.inner_threads < -1)
+    throw Error(fmt::format(
+        "a pool's inner_threads is {}; it must be a number of threads, 0 for a share of the cores, or -1",
+        options.inner_threads));
+  const int cores = process::in_worker() ? process::cpu_tokens_left() + 1 : cpu_count();
+  if (workers == 0) workers = cores;
+  if (process::in_worker() && !options.oversubscribe) workers = std::min(workers, cores);
+  process::CrewOptions crew{
+      .workers = static_cast<std::uint32_t>(workers),
+      .start = options.start,
+      .max_tasks_per_worker = options.max_tasks_per_worker,
+      .memory_limit = options.memory_limit,
+      .retries = options.retries,
+      .bind = options.bind,
+      .inner_threads = options.inner_threads == 0 ? std::max(cores / workers, 1) : options.inner_threads,
+      .initializer = {},
+      .initializer_named = {},
+      .initializer_call = {},
+      .has_initializer = options.initializer.given()};
   if (crew.has_initializer) {
     crew.initializer = options.initializer.thunk();
     crew.initializer_call = options.initializer.call();
+    crew.initializer_named = options.initializer.named();
   }
   return crew;
 }
@@ -49,6 +61,8 @@ process::CrewOptions crew_options(int workers, const PoolOptions& options) {
 Pool::Pool(int workers, PoolOptions options)
     : options_(crew_options(workers, options)), exceptions_(std::uncaught_exceptions()) {
   workers_ = static_cast<int>(options_.workers);
+  // A worker that makes a pool has the token of its own core.
+  tokens_ = process::CpuTokens::take(process::in_worker() ? workers_ - 1 : workers_);
   if (options_.start != Start::fork) crew_ = process::Crew::start(options_);
 }
 

@@ -17,6 +17,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <ranges>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -24,6 +25,8 @@
 #include "manyhands/process/crew.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/pool_states.hpp"
+#include "manyhands/process/shared_codec.hpp"
+#include "manyhands/shm/array.hpp"
 #include "manyhands/task/executor.hpp"
 #include "manyhands/wire/call.hpp"
 
@@ -36,8 +39,10 @@ class Initializer {
   template <class F>
     requires(!std::is_same_v<std::decay_t<F>, Initializer>)
   Initializer(const F& f) : thunk_(wire::call_thunk<std::decay_t<F>>()) {  // implicit: for {.initializer = f}
+    shm::Parcel parcel;
     wire::Writer writer;
     wire::pack_call<std::decay_t<F>>(writer, f, wire::Reach::other_process);
+    named_ = parcel.take();
     call_.assign(writer.bytes().begin(), writer.bytes().end());
     given_ = true;
   }
@@ -45,10 +50,12 @@ class Initializer {
   bool given() const noexcept { return given_; }
   const wire::Function& thunk() const noexcept { return thunk_; }
   const std::vector<std::byte>& call() const noexcept { return call_; }
+  const std::vector<shm::BlockPtr>& named() const noexcept { return named_; }
 
  private:
   wire::Function thunk_;
-  std::vector<std::byte> call_;  // packed
+  std::vector<std::byte> call_;       // packed
+  std::vector<shm::BlockPtr> named_;  // shared memory that it names
   bool given_ = false;
 };
 
@@ -61,18 +68,46 @@ struct PoolOptions {
   std::uint64_t memory_limit = 0;  // bytes that a worker may add to what it has at its start; 0: no limit
   int retries = 0;                 // see CallOptions::retries
   Start start = Start::zygote;
+  Bind bind = Bind::none;  // on which cores the workers run
+  // Threads that OpenMP, OpenBLAS, MKL or BLIS may use in each worker, so that workers times threads are not
+  // more than there are cores; 0: its share of the cores, -1: not limited. What the user set by
+  // OMP_NUM_THREADS and the like stays.
+  int inner_threads = 0;
+  // Made inside a worker: have all workers that were asked for, even if that is more than there are free
+  // cores.
+  bool oversubscribe = false;
 };
 
 // Any thread.
 class Pool : public Verbs<Pool> {
  public:
-  // A pool of `workers` worker processes; 0: as many as cpu_count(). Returns before they run. Throws Error if
-  // a fork is not safe (other threads run and mh::init was not called), for more than 1024 or fewer than 0
-  // workers, and for options that cannot be met.
+  // A pool of `workers` worker processes; 0: as many as cpu_count(). A pool that is made inside a worker has
+  // at most as many as there are free cores, and one (placement.hpp): size() tells. Returns before they run.
+  // Throws Error if a fork is not safe (other threads run and mh::init was not called), for more than 1024 or
+  // fewer than 0 workers, and for options that cannot be met.
   explicit Pool(int workers = 0, PoolOptions options = {});
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
+
+  // As map(), with the results written by the workers straight into `results`, an Array or a slice of one
+  // with as many elements as there are items; returns it. Nothing is copied, not even the items if they lie
+  // in an Array. Throws Error if the sizes differ. If the map fails, some elements may be written.
+  template <class F, std::ranges::input_range Range, class R>
+  Array<R> map_into(F f, Range&& items, const Array<R>& results, const MapOptions& options = {}) {
+    return map_into_async(std::move(f), items, results, options).get();
+  }
+  template <class F, std::ranges::input_range Range, class R>
+  AsyncResult<Array<R>> map_into_async(F f, Range&& items, const Array<R>& results,
+                                       const MapOptions& options = {});
+  // As map(), for results that stay in shared memory: a new Array, which other tasks can be given without a
+  // copy.
+  template <class F, std::ranges::input_range Range>
+  auto map_shared(F f, Range&& items, const MapOptions& options = {}) {
+    return map_shared_async(std::move(f), items, options).get();
+  }
+  template <class F, std::ranges::input_range Range>
+  auto map_shared_async(F f, Range&& items, const MapOptions& options = {});
 
   // Waits for all that was submitted, then ends the workers; nothing can be submitted afterwards. Blocks.
   void close();
@@ -95,6 +130,10 @@ class Pool : public Verbs<Pool> {
 
   template <class F, class Range>
   auto start_map(const MapOptions& options, F f, Range&& items);
+  // The map's state once it runs; nullptr if there are no items.
+  template <class State, class F, class Range, class... StateArgs>
+  std::shared_ptr<State> run_map(const MapOptions& options, F f, Range& items, process::MapRequest request,
+                                 const StateArgs&... state_args);
   template <class T, class Range>
     requires std::is_same_v<T, std::remove_cvref_t<decltype(*std::ranges::begin(std::declval<Range&>()))>>
   void pack_items(process::Crew& crew, Range& items, process::MapRequest& request);
@@ -102,6 +141,7 @@ class Pool : public Verbs<Pool> {
   // The workers for the next call or map.
   std::shared_ptr<process::Crew> crew_for(int workers);
 
+  process::CpuTokens tokens_;
   int workers_;
   process::CrewOptions options_;
   int exceptions_;  // that were passing when the pool was made
@@ -125,9 +165,10 @@ auto Pool::start_call_of(const CallOptions& options, const F& f, const Args&... 
   const auto crew = crew_for(1);
   thread_local wire::Writer writer(process::out_of_band_from);
   writer.clear();
+  shm::Parcel parcel;
   wire::pack_call<F>(writer, f, crew->reach(), args...);
   auto state = std::make_shared<process::PoolCall<R>>(crew);
-  crew->submit(wire::call_thunk<F, Args...>(), writer, options, state);
+  crew->submit(wire::call_thunk<F, Args...>(), writer, options, state, parcel.take());
   if (crew_ == nullptr) crew->seal();
   return AsyncResult<R>(std::move(state));
 }
@@ -147,8 +188,9 @@ void Pool::pack_items(process::Crew& crew, Range& items, process::MapRequest& re
   request.packed_input = packed.write(crew);
 }
 
-template <class F, class Range>
-auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
+template <class State, class F, class Range, class... StateArgs>
+std::shared_ptr<State> Pool::run_map(const MapOptions& options, F f, Range& items,
+                                     process::MapRequest request, const StateArgs&... state_args) {
   using T = ItemType<Range>;
   static_assert(wire::Packable<T>,
                 "the items of this map cannot travel between processes: make their type an aggregate of "
@@ -160,12 +202,17 @@ auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
       wire::TravellingResult<R>,
       "the function's result cannot travel between processes: make it an aggregate of packable members, or "
       "specialise manyhands::wire::Codec<R>");
-  using Value = task::MapValue<R>;
 
-  process::MapRequest request{.thunk = wire::range_thunk<F, T>(), .options = options};
+  request.thunk = wire::range_thunk<F, T>();
+  request.options = options;
   constexpr bool in_one_array = wire::Plain<T> && requires {
     { std::ranges::data(items) } -> std::convertible_to<const T*>;
     std::ranges::size(items);
+  };
+  // Items in an mh::Array lie where the workers can read them.
+  constexpr bool in_shared_array = in_one_array && requires {
+    { items.block() } -> std::same_as<const shm::BlockPtr&>;
+    items.first();
   };
   std::vector<T> gathered;  // items that do not lie in one array
   const T* plain = nullptr;
@@ -184,12 +231,16 @@ auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
       request.items = gathered.size();
     }
   }
-  if (request.items == 0) return AsyncResult<Value>(process::empty_map_state<Value>());
+  if (request.items == 0) return nullptr;
 
+  shm::Parcel parcel;
   const auto crew = crew_for(workers_);
-  auto state = std::make_shared<process::PoolMap<R>>(crew, request.items,
-                                                     crew->chunk_size_for(request.items, options.chunk));
-  if constexpr (wire::Plain<T>) {
+  auto state = std::make_shared<State>(crew, request.items,
+                                       crew->chunk_size_for(request.items, options.chunk), state_args...);
+  if constexpr (in_shared_array) {
+    request.input_place = items.block()->offset() + items.first() * sizeof(T);
+    shm::Parcel::add(items.block());
+  } else if constexpr (wire::Plain<T>) {
     request.plain_input = {reinterpret_cast<const std::byte*>(plain), request.items * sizeof(T)};
   } else if (!gathered.empty()) {
     pack_items<T>(*crew, gathered, request);
@@ -201,9 +252,66 @@ auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
   wire::pack_callable(function, f, crew->reach());
   request.state = function.bytes();
   request.state_buffers = function.buffers();
+  for (auto& block : parcel.take()) request.named.push_back(std::move(block));
   state->started(crew->start_map(std::move(request), state));
   if (crew_ == nullptr) crew->seal();
+  return state;
+}
+
+template <class F, class Range>
+auto Pool::start_map(const MapOptions& options, F f, Range&& items) {
+  using R = wire::ResultOf<F, ItemType<Range>>;
+  using Value = task::MapValue<R>;
+  auto state = run_map<process::PoolMap<R>>(options, std::move(f), items, {});
+  if (state == nullptr) return AsyncResult<Value>(process::empty_map_state<Value>());
   return AsyncResult<Value>(std::move(state));
+}
+
+template <class F, std::ranges::input_range Range, class R>
+AsyncResult<Array<R>> Pool::map_into_async(F f, Range&& items, const Array<R>& results,
+                                           const MapOptions& options) {
+  using Result = wire::ResultOf<F, ItemType<Range>>;
+  static_assert(std::is_same_v<Result, R>,
+                "map_into: the Array's elements must be of the type that the function returns");
+  static_assert(wire::Plain<R>,
+                "map_into: results of this type cannot lie in an Array as plain bytes; use map()");
+  if constexpr (requires { std::ranges::size(items); })
+    process::require_room(std::ranges::size(items), results.size());
+  process::MapRequest request;
+  if (results.block() != nullptr) {
+    request.output_place = results.block()->offset() + results.first() * sizeof(R);
+    request.named.push_back(results.block());
+  }
+  if constexpr (requires { std::ranges::size(items); }) {
+    auto state = run_map<process::PoolMapInto<R>>(options, std::move(f), items, std::move(request), results);
+    if (state != nullptr) return AsyncResult<Array<R>>(std::move(state));
+  } else {
+    std::vector<ItemType<Range>> gathered;
+    for (auto&& item : items) gathered.emplace_back(std::forward<decltype(item)>(item));
+    process::require_room(gathered.size(), results.size());
+    auto state =
+        run_map<process::PoolMapInto<R>>(options, std::move(f), gathered, std::move(request), results);
+    if (state != nullptr) return AsyncResult<Array<R>>(std::move(state));
+  }
+  auto nothing = std::make_shared<task::LocalState<Array<R>>>();
+  nothing->set_value(results);
+  return AsyncResult<Array<R>>(std::move(nothing));
+}
+
+template <class F, std::ranges::input_range Range>
+auto Pool::map_shared_async(F f, Range&& items, const MapOptions& options) {
+  using R = wire::ResultOf<F, ItemType<Range>>;
+  static_assert(wire::Plain<R>,
+                "map_shared: results of this type cannot lie in an Array as plain bytes; use map()");
+  if constexpr (requires { std::ranges::size(items); }) {
+    const SharedVector<R> results(Shape(std::ranges::size(items)), {.uninitialized = true});
+    return map_into_async(std::move(f), items, results, options);
+  } else {
+    std::vector<ItemType<Range>> gathered;
+    for (auto&& item : items) gathered.emplace_back(std::forward<decltype(item)>(item));
+    const SharedVector<R> results(Shape(gathered.size()), {.uninitialized = true});
+    return map_into_async(std::move(f), gathered, results, options);
+  }
 }
 
 }  // namespace manyhands

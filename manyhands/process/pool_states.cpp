@@ -1,5 +1,8 @@
 #include "manyhands/process/pool_states.hpp"
 
+#include <fmt/core.h>
+
+#include "manyhands/base/error.hpp"
 #include "manyhands/wire/packet.hpp"
 
 namespace manyhands::process {
@@ -32,6 +35,12 @@ void PackedItems::add(const wire::Writer& writer) {
                     .packet_size = wire::packet_size(message, buffers)});
   messages_.insert(messages_.end(), message.begin(), message.end());
   buffers_.insert(buffers_.end(), buffers.begin(), buffers.end());
+}
+
+void require_room(std::uint64_t items, std::uint64_t places) {
+  if (items == places) return;
+  throw Error(
+      fmt::format("map_into: {} items, but the Array for their results has {} elements", items, places));
 }
 
 SharedBlock PackedItems::write(Crew& crew) const {

@@ -12,6 +12,7 @@
 
 #include "manyhands/base/mutex.hpp"
 #include "manyhands/process/crew.hpp"
+#include "manyhands/shm/array.hpp"
 #include "manyhands/task/async_result.hpp"
 #include "manyhands/wire/call.hpp"
 
@@ -281,6 +282,28 @@ class PoolMapPlain final : public CrewMapState<task::ItemsState<R>> {
   std::mutex collecting_;
   std::vector<R> collected_;  // the first results; guarded by collecting_
 };
+
+// Results that the workers write into the caller's Array.
+template <class R>
+class PoolMapInto final : public CrewMapState<task::State<Array<R>>> {
+  using Base = CrewMapState<task::State<Array<R>>>;
+
+ public:
+  PoolMapInto(std::shared_ptr<Crew> crew, std::uint64_t items, std::uint64_t chunk_size,
+              const Array<R>& results)
+      : Base(std::move(crew), items, chunk_size), results_(results) {}
+
+ private:
+  void deliver_item(std::uint64_t, Payload) override {}
+  bool has_item(std::uint64_t) const override { return false; }
+  void decode() override {
+    if (!this->take_failure()) this->value_.emplace(results_);
+  }
+
+  Array<R> results_;
+};
+// Throws Error unless there are as many places as items.
+void require_room(std::uint64_t items, std::uint64_t places);
 
 // Results that come packed, one message each.
 template <class R>

@@ -24,6 +24,9 @@
 #include "manyhands/process/crash.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/idle.hpp"
+#include "manyhands/process/message.hpp"
+#include "manyhands/process/placement.hpp"
+#include "manyhands/shm/block.hpp"
 #include "manyhands/task/this_task.hpp"
 #include "manyhands/wire/call.hpp"
 #include "manyhands/wire/packet.hpp"
@@ -76,6 +79,7 @@ class Worker {
   shm::MessageRing ring_;
   shm::Arena arena_;
   wire::Writer writer_{out_of_band_from};
+  shm::Parcel parcel_;  // the shared memory that the result being packed names
   // The map whose function was unpacked last.
   std::uint32_t runner_job_ = no_job;
   std::uint32_t runner_generation_ = 0;
@@ -179,6 +183,7 @@ class Worker::CallReply final : public wire::Reply {
   CallReply(Worker& worker, const ResultHeader& header) : worker_(worker), header_(header) {}
   wire::Writer& writer() override {
     worker_.writer_.clear();
+    static_cast<void>(worker_.parcel_.take());  // of a result that could not be packed
     return worker_.writer_;
   }
   void value(const wire::Writer& writer) override {
@@ -201,7 +206,8 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
                       .started_ns = now_ns(),
                       .completed_ns = 0,
                       .block = 0,
-                      .block_size = 0};
+                      .block_size = 0,
+                      .message = 0};
   slot_.cell.store(index + 1, std::memory_order_relaxed);
   slot_.started_ns.store(header.started_ns, std::memory_order_release);
   slot_.tasks_run.fetch_add(1, std::memory_order_relaxed);
@@ -249,6 +255,8 @@ class Worker::MapIo final : public wire::RangeIo {
     input = job_.input_address != 0 ? reinterpret_cast<const std::byte*>(job_.input_address)
                                     : worker.segment_.data() + job_.input_block;
     output = worker.segment_.data() + job_.output_block;
+    if (job_.input_place != 0) input = shm::address_of_block(job_.input_place);
+    if (job_.output_place != 0) output = shm::address_of_block(job_.output_place);
     current = &worker.slot_.item;
     stop = &job_.stop;
     watched = job_.deadline_ns != INT64_MAX;
@@ -263,6 +271,7 @@ class Worker::MapIo final : public wire::RangeIo {
   }
   wire::Writer& writer() override {
     worker_.writer_.clear();
+    static_cast<void>(worker_.parcel_.take());  // of a result that could not be packed
     return worker_.writer_;
   }
   void result(std::uint64_t index, const wire::Writer& writer) override {
@@ -278,7 +287,8 @@ class Worker::MapIo final : public wire::RangeIo {
             .started_ns = now,
             .completed_ns = now,
             .block = 0,
-            .block_size = 0};
+            .block_size = 0,
+            .message = 0};
   }
 
  private:
@@ -366,8 +376,13 @@ void Worker::run_chunk(const ChunkClaim& claim) {
 // ---- Results.
 
 void Worker::send(ResultHeader header, ByteView message, std::span<const ByteView> buffers) {
-  const bool in_block = !buffers.empty() || message.size() > inline_result_limit;
-  if (in_block) {
+  const std::vector<shm::BlockPtr> named = parcel_.take();
+  const bool in_block = named.empty() && (!buffers.empty() || message.size() > inline_result_limit);
+  if (!named.empty()) {
+    // The parent may come to it when this worker has long let go of them: the message keeps them.
+    header.message = make_message(message, buffers, named);
+    message = {};
+  } else if (in_block) {
     header.block_size = wire::packet_size(message, buffers);
     header.block = arena_.allocate(header.block_size);
     slot_.block.store(header.block, std::memory_order_release);
@@ -404,6 +419,7 @@ void Worker::send_error(ResultHeader header, const std::exception_ptr& exception
   auto stack = ThrowTracer::last_throw();
   if (stack.size() < max_frames)
     stack.resize(stack.size() - std::min<std::size_t>(stack.size(), slot_.outer_frames.load()));
+  static_cast<void>(parcel_.take());
   wire::Writer writer;
   wire::pack(writer, wire::record_of(out_of_memory(exception) ? memory_limit_error() : exception, stack));
   send(header, writer.bytes(), {});
@@ -435,8 +451,13 @@ void run_worker(shm::Segment board, const WorkerBirth& birth) {
     ::dup2(null, STDIN_FILENO);
     ::close(null);
   }
+  shm::ensure_heap();  // after exec it is not there yet
   WorkerSlot& slot = BoardView(board.data()).slot(birth.worker);
   install_crash_handler(slot);
+  set_in_worker();
+  if (CPU_COUNT(&slot.cpus) > 0) ::sched_setaffinity(0, sizeof slot.cpus, &slot.cpus);
+  if (const int threads = BoardView(board.data()).board().inner_threads; threads > 0)
+    limit_inner_threads(threads);
   slot.pid.store(::getpid());
   slot.anchor.store(reinterpret_cast<std::uint64_t>(&run_worker));
   std::array<void*, max_frames> around;

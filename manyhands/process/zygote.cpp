@@ -11,10 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <list>
 #include <map>
 #include <optional>
@@ -25,7 +28,9 @@
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
+#include "manyhands/process/process_record.hpp"
 #include "manyhands/process/worker.hpp"
+#include "manyhands/shm/participants.hpp"
 
 namespace manyhands::process {
 namespace {
@@ -38,6 +43,11 @@ UniqueFd open_pidfd(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_
 
 struct OpenPool {  // door; fds: the pool's channel, board, supervisor's eventfd
   std::uint32_t workers;
+  ZygoteSpawn how;
+};
+struct StartProcess {  // door; the record holds one reference for the zygote
+  shm::Offset record;
+  pid_t parent;  // who asks; the process is killed when it ends
   ZygoteSpawn how;
 };
 struct SpawnRequest {    // pool channel, to the zygote
@@ -68,10 +78,12 @@ std::optional<T> message_as(const FdChannel::Message& message) noexcept {
 
 class Zygote {
  public:
-  Zygote(FdChannel door, FdChannel door_for_workers, UniqueFd program, const sigset_t& program_mask)
+  Zygote(FdChannel door, FdChannel door_for_workers, UniqueFd program, pid_t program_pid,
+         const sigset_t& program_mask)
       : door_(std::move(door)),
         door_for_workers_(std::move(door_for_workers)),
         program_(std::move(program)),
+        program_pid_(program_pid),
         program_mask_(program_mask) {
     sigset_t child;
     ::sigemptyset(&child);
@@ -88,17 +100,28 @@ class Zygote {
       std::vector<pollfd> fds{
           {program_.get(), POLLIN, 0}, {child_signals_.get(), POLLIN, 0}, {door_.fd(), POLLIN, 0}};
       for (const auto& pool : pools_) fds.push_back({pool.channel.fd(), POLLIN, 0});
+      const std::size_t pools_end = fds.size();
+      for (const auto& [pid, pidfd] : strangers_) fds.push_back({pidfd.get(), POLLIN, 0});
       if (::poll(fds.data(), fds.size(), -1) < 0) {
         if (errno == EINTR) continue;
         ::_exit(1);
       }
-      if (fds[0].revents != 0) ::_exit(0);  // the program is gone; our death takes the workers along
+      if (fds[0].revents != 0) on_program_gone();
       if (fds[1].revents != 0) reap();
       if (fds[2].revents != 0) answer_door();
       std::size_t at = 3;
-      for (auto pool = pools_.begin(); pool != pools_.end() && at < fds.size(); ++at) {
+      for (auto pool = pools_.begin(); pool != pools_.end() && at < pools_end; ++at) {
         const bool open = fds[at].revents == 0 || answer(*pool);
         pool = open ? std::next(pool) : close(pool);
+      }
+      for (std::size_t i = pools_end; i < fds.size(); ++i) {
+        if (fds[i].revents == 0) continue;
+        const auto gone = std::find_if(strangers_.begin(), strangers_.end(), [&](const auto& stranger) {
+          return stranger.second.get() == fds[i].fd;
+        });
+        kill_children_of(gone->first);
+        shm::sweep(gone->first);
+        strangers_.erase(gone);
       }
     }
   }
@@ -113,13 +136,72 @@ class Zygote {
     std::vector<std::uint32_t> wanted;  // asked for and not yet started
   };
   struct Child {
-    Pool* pool;  // null: its pool was closed
-    std::uint32_t worker;
+    Pool* pool = nullptr;  // null: its pool was closed, or it is an mh::Process
+    std::uint32_t worker = 0;
+    shm::Offset record = 0;  // of an mh::Process
+    pid_t parent = 0;        // of an mh::Process: who started it
   };
+
+  // Our death takes all along that we started; so we stay as long as there are detached processes.
+  void on_program_gone() {
+    program_.reset();
+    kill_children_of(0);
+    shm::sweep();  // names in /dev/shm that the program did not live to remove
+    if (children_.empty()) ::_exit(0);
+  }
+
+  // Ends the processes that `parent` started (0: all that were not detached).
+  void kill_children_of(pid_t parent) {
+    for (const auto& [pid, child] : children_) {
+      const bool detached = child.record != 0 && shm::at<ProcessRecord>(child.record).detached.load() != 0;
+      // Not reaped yet, so the pid is still its own.
+      if (!detached && (parent == 0 || child.parent == parent)) ::kill(pid, SIGKILL);
+    }
+  }
+
+  void start_process(const StartProcess& request) {
+    if (!shm::is_block(request.record, shm::BlockKind::process)) return;
+    ProcessRecord& record = shm::at<ProcessRecord>(request.record);
+    const pid_t self = ::getpid();
+    const pid_t pid = ::fork();
+    if (pid == 0) become_process(request, self);
+    if (pid < 0) {
+      record.status.store(errno);
+      record.state.store(static_cast<std::uint32_t>(ProcessState::failed), std::memory_order_release);
+      shm::futex_wake_all(record.state);
+      shm::release(request.record);
+      return;
+    }
+    children_[pid] = {.record = request.record, .parent = request.parent};
+    record.pid.store(pid);  // the process itself says when it runs
+    // Its parent is the program, one of our own, or a process that the user forked: that one must be watched.
+    if (request.parent != program_pid_ && !children_.contains(request.parent) &&
+        !strangers_.contains(request.parent)) {
+      if (UniqueFd pidfd = open_pidfd(request.parent)) {
+        strangers_.emplace(request.parent, std::move(pidfd));
+      } else {
+        kill_children_of(request.parent);  // gone already
+      }
+    }
+  }
+
+  [[noreturn]] void become_process(const StartProcess& request, pid_t zygote) {
+    leave(zygote);
+    if (request.how == ZygoteSpawn::exec) {
+      exec_self(fmt::format("{}{},{}", process_argument, request.record, door_for_workers_.fd()), {});
+    }
+    adopt_zygote_door(UniqueFd(::fcntl(door_for_workers_.fd(), F_DUPFD_CLOEXEC, 0)));
+    door_for_workers_.close();
+    run_process(request.record);
+  }
 
   void answer_door() {
     FdChannel::Message message;
     while (door_.try_receive(message) == FdChannel::Received::message) {
+      if (const auto start = message_as<StartProcess>(message)) {
+        start_process(*start);
+        continue;
+      }
       const auto request = message_as<OpenPool>(message);
       if (!request || message.fds.size() != 3) continue;
       Pool& pool = pools_.emplace_back(Pool{FdChannel(std::move(message.fds[0])),
@@ -180,7 +262,7 @@ class Zygote {
           {.kind = WorkerEvent::Kind::failed, .worker = worker, .pid = 0, .status = errno, .peak_memory = 0});
       return;
     }
-    children_[pid] = {&pool, worker};
+    children_[pid] = {.pool = &pool, .worker = worker};
     const UniqueFd pidfd = open_pidfd(pid);
     const int fd = pidfd.get();
     report(pool,
@@ -188,29 +270,41 @@ class Zygote {
            std::span(&fd, pidfd ? 1U : 0U));
   }
 
-  [[noreturn]] void become_worker(Pool& pool, std::uint32_t worker, pid_t zygote) {
+  // What every child of ours does first.
+  void leave(pid_t zygote) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != zygote) ::_exit(1);  // the zygote died before the line above
     ::sigprocmask(SIG_SETMASK, &program_mask_, nullptr);
-    UniqueFd board = std::move(pool.board);
-    UniqueFd supervisor = std::move(pool.supervisor);
-    const ZygoteSpawn how = pool.how;
     pools_.clear();  // their channels must close when their processes die, whatever workers still run
+    strangers_.clear();
     door_.close();
     program_.reset();
     child_signals_.reset();
-    if (how == ZygoteSpawn::exec) exec_worker(board, supervisor, worker);
+  }
+
+  [[noreturn]] void become_worker(Pool& pool, std::uint32_t worker, pid_t zygote) {
+    UniqueFd board = std::move(pool.board);
+    UniqueFd supervisor = std::move(pool.supervisor);
+    const ZygoteSpawn how = pool.how;
+    leave(zygote);
+    if (how == ZygoteSpawn::exec) {
+      exec_self(fmt::format("{}{},{},{},{}", worker_argument, board.get(), supervisor.get(),
+                            door_for_workers_.fd(), worker),
+                {board.get(), supervisor.get()});
+    }
     adopt_zygote_door(UniqueFd(::fcntl(door_for_workers_.fd(), F_DUPFD_CLOEXEC, 0)));
     door_for_workers_.close();
     run_worker(shm::Segment::attach(std::move(board)),
                {.worker = worker, .supervisor_fd = supervisor.release()});
   }
 
-  [[noreturn]] void exec_worker(const UniqueFd& board, const UniqueFd& supervisor,
-                                std::uint32_t worker) const {
-    for (const int fd : {board.get(), supervisor.get(), door_for_workers_.fd()}) ::fcntl(fd, F_SETFD, 0);
-    std::string argument = fmt::format("{}{},{},{},{}", worker_argument, board.get(), supervisor.get(),
-                                       door_for_workers_.fd(), worker);
+  // Starts the program anew with one argument, which mh::init understands; it keeps door, shared memory and
+  // `fds`.
+  [[noreturn]] void exec_self(std::string argument, std::initializer_list<int> fds) const {
+    for (const int fd : fds) ::fcntl(fd, F_SETFD, 0);
+    ::fcntl(door_for_workers_.fd(), F_SETFD, 0);
+    ::fcntl(shm::heap_fd(), F_SETFD, 0);
+    ::setenv(shm::heap_variable, fmt::format("{}", shm::heap_fd()).c_str(), 1);
     std::string name = "manyhands-worker";
     char* const argv[] = {name.data(), argument.data(), nullptr};
     ::execv("/proc/self/exe", argv);
@@ -229,7 +323,16 @@ class Zygote {
       const auto found = children_.find(pid);
       if (found == children_.end()) continue;
       const Child child = found->second;
-      if (!WIFSTOPPED(status)) children_.erase(found);
+      if (!WIFSTOPPED(status)) {
+        children_.erase(found);
+        kill_children_of(pid);
+        shm::sweep(pid);  // what it held in shared memory
+      }
+      if (child.record != 0 && !WIFSTOPPED(status)) {
+        record_end(child.record, status, static_cast<std::uint64_t>(usage.ru_maxrss) * 1024);
+        shm::release(child.record);
+      }
+      if (!program_ && children_.empty()) ::_exit(0);
       if (child.pool == nullptr) continue;
       report(*child.pool,
              {.kind = WIFSTOPPED(status) ? WorkerEvent::Kind::stopped : WorkerEvent::Kind::exited,
@@ -246,16 +349,20 @@ class Zygote {
 
   FdChannel door_;
   FdChannel door_for_workers_;
-  UniqueFd program_;  // pidfd
+  UniqueFd program_;  // pidfd; none once it is gone
+  pid_t program_pid_;
   sigset_t program_mask_;
   UniqueFd child_signals_;
   std::list<Pool> pools_;
   std::map<pid_t, Child> children_;
+  std::map<pid_t, UniqueFd> strangers_;  // processes that the user forked and that started an mh::Process
 };
 
 // ---- The program's side. One zygote per program, hence one door per process.
 
 std::atomic<int> door_fd{-1};
+// Where the zygote wrote its token; 0 in processes started by exec, which cannot know it.
+shm::Offset zygote_token = 0;
 
 class ZygoteSpawner final : public Spawner {
  public:
@@ -276,7 +383,7 @@ class ZygoteSpawner final : public Spawner {
       const auto received = lost_ ? FdChannel::Received::closed : channel_.try_receive(message);
       if (received == FdChannel::Received::nothing) return events;
       if (received == FdChannel::Received::closed) {
-        if (!reported_) events.push_back({.kind = WorkerEvent::Kind::lost_all});
+        if (!reported_) events.push_back({.kind = WorkerEvent::Kind::lost_all, .pidfd = {}});
         lost_ = true;
         reported_ = true;
         return events;
@@ -322,7 +429,13 @@ void ensure_zygote() {
                     others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
   }
   auto [zygote_end, our_end] = FdChannel::make_pair();
-  UniqueFd program = open_pidfd(::getpid());
+  shm::ensure_heap();  // before the fork, so that all processes of the program have it
+  if (zygote_token == 0)
+    zygote_token = shm::allocate(sizeof(std::atomic<shm::ThreadToken>), shm::BlockKind::raw);
+  auto& token = shm::at<std::atomic<shm::ThreadToken>>(zygote_token);
+  token.store(0);
+  const pid_t program_pid = ::getpid();
+  UniqueFd program = open_pidfd(program_pid);
   if (!program) throw_errno("open a pidfd of this process");
   sigset_t mask;
   ::sigprocmask(SIG_SETMASK, nullptr, &mask);
@@ -334,7 +447,9 @@ void ensure_zygote() {
     const pid_t zygote = ::fork();  // a grandchild: the program's own wait() never meets it
     if (zygote != 0) ::_exit(zygote > 0 ? 0 : 1);
     ::prctl(PR_SET_NAME, "mh-zygote");
-    Zygote(std::move(zygote_end), std::move(our_end), std::move(program), mask).run();
+    shm::name_this_process("zygote");
+    token.store(shm::this_thread_token());
+    Zygote(std::move(zygote_end), std::move(our_end), std::move(program), program_pid, mask).run();
   }
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
@@ -342,6 +457,21 @@ void ensure_zygote() {
   if (status != 0)
     throw Error("fork the zygote, from which worker processes are started: the second fork failed");
   adopt_zygote_door(UniqueFd(::fcntl(our_end.fd(), F_DUPFD_CLOEXEC, 0)));
+}
+
+bool zygote_lives() noexcept {
+  if (zygote_token == 0) return true;
+  const auto token = shm::at<std::atomic<shm::ThreadToken>>(zygote_token).load();
+  return token == 0 || shm::is_alive(token);
+}
+
+void ask_zygote_for(shm::Offset record, ZygoteSpawn how) {
+  const FdChannel door(UniqueFd(::fcntl(door_fd.load(), F_DUPFD_CLOEXEC, 0)));
+  shm::add_ref(record);  // the zygote's
+  if (door.send(bytes_of(StartProcess{record, ::getpid(), how}))) return;
+  shm::release(record);
+  adopt_zygote_door(UniqueFd());  // the next process may start a new one
+  throw Error("the zygote, from which processes are started, is gone; someone killed it");
 }
 
 std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervisor_fd, std::uint32_t workers,

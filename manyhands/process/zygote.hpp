@@ -14,6 +14,7 @@
 
 #include "manyhands/net/fd_channel.hpp"
 #include "manyhands/process/spawner.hpp"
+#include "manyhands/shm/heap.hpp"
 #include "manyhands/shm/segment.hpp"
 
 namespace manyhands::process {
@@ -36,8 +37,15 @@ void adopt_zygote_door(UniqueFd door) noexcept;
 std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervisor_fd, std::uint32_t workers,
                                           ZygoteSpawn how);
 
-// The name of the hidden argument that makes a program a worker:
-// "--manyhands-worker=BOARD,SUPERVISOR,DOOR,NUMBER".
+// Starts the mh::Process whose ProcessRecord lies at `record`; its state says how that went. Throws Error if
+// the zygote is gone.
+void ask_zygote_for(shm::Offset record, ZygoteSpawn how);
+// False once it is known that the zygote is gone, and with it all that it started. Reads /proc.
+bool zygote_lives() noexcept;
+
+// The names of the hidden arguments that make a program a worker,
+// "--manyhands-worker=BOARD,SUPERVISOR,DOOR,NUMBER", or an mh::Process, "--manyhands-process=RECORD,DOOR".
 inline constexpr const char* worker_argument = "--manyhands-worker=";
+inline constexpr const char* process_argument = "--manyhands-process=";
 
 }  // namespace manyhands::process

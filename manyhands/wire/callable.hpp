@@ -147,12 +147,14 @@ enum class Reach { other_process, forked_now };
 
 template <class F>
 void pack_callable(Writer& writer, const F& f, Reach reach = Reach::other_process) {
-  static_assert(TravellingCallable<F>,
-                "this function object cannot travel to another process: its captures are neither trivially "
-                "copyable nor "
-                "packable. Use mh::bind(f, state...) with packable state, an aggregate function object, or "
-                "mh::snapshot(f) "
-                "with Start::fork");
+  static_assert(
+      TravellingCallable<F>,
+      "this function object cannot travel to another process: its captures are neither trivially "
+      "copyable nor "
+      "packable. Use mh::bind(f, state...) with packable state, an aggregate function object, or "
+      "mh::snapshot(f) "
+      "with Start::fork. Handles to shared memory (mh::Lock, mh::Array ...) are packable, but no captures: "
+      "give them as arguments, or to mh::bind");
   if constexpr (is_function_pointer<F>) {
     pack(writer, function_at(reinterpret_cast<const void*>(f)));
   } else if constexpr (is_snapshot<F>) {

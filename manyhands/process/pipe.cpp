@@ -1,0 +1,78 @@
+#include "manyhands/process/pipe.hpp"
+
+#include <utility>
+
+namespace manyhands {
+namespace {
+
+constexpr std::size_t capacity = 1024;          // values
+constexpr std::uint64_t untyped = 0x6570'6970;  // these queues hold values of many types
+
+// An end holds a reference to both queues.
+struct EndState {
+  shm::Offset in;
+  shm::Offset out;
+};
+
+// With the last handle of an end, the other side sees the end of the pipe.
+const bool tidies = [] {
+  shm::on_last_release(shm::BlockKind::connection, [](shm::Offset end) {
+    for (const shm::Offset queue : {shm::at<EndState>(end).in, shm::at<EndState>(end).out}) {
+      process::close_queue(queue);
+      shm::release(queue);
+    }
+  });
+  return true;
+}();
+
+shm::BlockPtr make_end(const process::QueueCore& in, const process::QueueCore& out) {
+  static_cast<void>(tidies);
+  for (const auto* queue : {&in, &out}) shm::add_ref(queue->block()->offset());
+  shm::BlockPtr end = shm::Block::create(sizeof(EndState), shm::BlockKind::connection);
+  shm::at<EndState>(end->offset()) = {.in = in.block()->offset(), .out = out.block()->offset()};
+  return end;
+}
+
+process::QueueCore queue_of(shm::Offset offset) {
+  return {shm::Block::attach(offset, shm::BlockKind::queue), untyped};
+}
+
+}  // namespace
+
+Connection::Connection(shm::BlockPtr end)
+    : end_(std::move(end)),
+      in_(queue_of(shm::at<EndState>(end_->offset()).in)),
+      out_(queue_of(shm::at<EndState>(end_->offset()).out)) {}
+
+bool Connection::take(process::TakenMessage& message, Duration timeout, const Where& where) {
+  try {
+    return in_.get(message, Deadline(std::max(timeout, Duration::zero())), where);
+  } catch (const QueueClosed&) {
+    throw_end();
+  }
+}
+
+bool Connection::poll(Duration timeout, const Where& where) {
+  return in_.wait_for_message(Deadline(std::max(timeout, Duration::zero())), where);
+}
+
+void Connection::close() noexcept {
+  in_.close();
+  out_.close();
+}
+
+void Connection::throw_end() {
+  throw EndOfPipe(
+      "the other end of this pipe is gone: it was closed, or every process that had it has ended");
+}
+
+struct Pipe::Ends {
+  process::QueueCore there{capacity, untyped, {}};
+  process::QueueCore back{capacity, untyped, {}};
+};
+
+Pipe::Pipe() : Pipe(Ends{}) {}
+Pipe::Pipe(const Ends& ends)
+    : first(make_end(ends.back, ends.there)), second(make_end(ends.there, ends.back)) {}
+
+}  // namespace manyhands

@@ -1,0 +1,320 @@
+#include "manyhands/process/queue.hpp"
+
+#include <fmt/core.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <fstream>
+#include <mutex>
+#include <string>
+
+#include "manyhands/base/cores.hpp"
+#include "manyhands/shm/futex.hpp"
+#include "manyhands/shm/lock_graph.hpp"
+#include "manyhands/shm/race.hpp"
+#include "manyhands/shm/schedule.hpp"
+#include "manyhands/shm/short_lock.hpp"
+
+namespace manyhands::process {
+namespace {
+
+struct Cell {
+  std::uint32_t size;  // of the small message
+  std::uint32_t unused;
+  shm::Offset message;  // a message of its own; 0: the small one
+  std::byte small[cell_message_bytes];
+};
+static_assert(sizeof(Cell) == 128);
+
+// One end of the queue, on cache lines of its own.
+struct alignas(64) End {
+  shm::ShortLock lock;      // for who moves `position`
+  shm::FutexWord changes;   // counts up when sleepers at the other end shall look again
+  shm::FutexWord sleepers;  // 1: somebody sleeps until this end moves. Whoever wakes them sets it to 0
+  std::atomic<std::uint64_t> position;  // values that ever passed this end; release by its mover
+};
+
+struct QueueState {
+  std::uint64_t capacity;  // constant
+  std::array<char, 40> name;
+  std::atomic<std::uint32_t> closed;
+  End tail;                                          // where values are put
+  End head;                                          // where they are taken
+  alignas(64) std::atomic<std::int64_t> unfinished;  // put and not yet done with
+  shm::FutexWord joins;
+  shm::FutexWord join_sleepers;
+};
+
+constexpr std::size_t cells_at = (sizeof(QueueState) + 127) / 128 * 128;
+constexpr std::size_t max_capacity = std::size_t{1} << 24;
+constexpr Duration longest_slice = std::chrono::milliseconds(50);
+constexpr std::int64_t spin_ns = 30'000;  // about what waking a sleeper costs
+
+QueueState& state_at(shm::Offset queue) noexcept { return shm::at<QueueState>(queue); }
+Cell& cell_at(shm::Offset queue, std::uint64_t position) noexcept {
+  return reinterpret_cast<Cell*>(shm::address_of_block(queue) +
+                                 cells_at)[position % state_at(queue).capacity];
+}
+
+std::uint64_t size_of(const QueueState& state) noexcept {
+  const auto head = state.head.position.load(std::memory_order_acquire);
+  const auto tail = state.tail.position.load(std::memory_order_acquire);
+  return tail > head ? tail - head : 0;
+}
+bool is_closed(const QueueState& state) noexcept { return state.closed.load(std::memory_order_acquire) != 0; }
+
+void wake(shm::FutexWord& changes, shm::FutexWord& sleepers) noexcept {
+  std::atomic_thread_fence(
+      std::memory_order_seq_cst);  // what changed comes before this look; see wait_until()
+  if (sleepers.load(std::memory_order_relaxed) == 0) return;
+  sleepers.store(0, std::memory_order_relaxed);
+  changes.fetch_add(1, std::memory_order_release);
+  shm::futex_wake_all(changes);  // of several, those that find nothing say again that they sleep
+}
+
+// What nobody has taken when the last handle goes.
+const bool tidies = [] {
+  shm::on_last_release(shm::BlockKind::queue, [](shm::Offset queue) {
+    const QueueState& state = state_at(queue);
+    const auto tail = state.tail.position.load();
+    for (auto at = state.head.position.load(); at < tail; ++at) {
+      if (const shm::Offset message = cell_at(queue, at).message; message != 0) shm::release(message);
+    }
+  });
+  return true;
+}();
+
+int threads_of_this_process() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("Threads:")) return std::stoi(line.substr(8));
+  }
+  return 0;
+}
+
+}  // namespace
+
+QueueCore::QueueCore(std::size_t capacity, std::uint64_t type, std::string_view name) {
+  static_cast<void>(tidies);
+  if (capacity == 0 || capacity > max_capacity)
+    throw Error(
+        fmt::format("mh::Queue: a capacity of {} values; it must be 1 to {}", capacity, max_capacity));
+  block_ = shm::Block::create(cells_at + capacity * sizeof(Cell), block_kind);
+  shm::header_of(block_->offset()).type = type;
+  QueueState& state = state_at(block_->offset());
+  state.capacity = capacity;
+  std::copy_n(name.data(), std::min(name.size(), state.name.size() - 1), state.name.data());
+}
+
+QueueCore::QueueCore(shm::BlockPtr block, std::uint64_t type) : block_(std::move(block)) {
+  if (shm::header_of(block_->offset()).type != type)
+    throw Error(fmt::format("{} holds values of another type than this mh::Queue", describe()));
+}
+
+std::string QueueCore::describe() const {
+  const QueueState& state = state_at(block_->offset());
+  if (state.name[0] != '\0') return fmt::format("Queue '{}'", state.name.data());
+  return fmt::format("Queue {}", shm::header_of(block_->offset()).number);
+}
+
+// Throws if nobody is left who could ever end this wait.
+void QueueCore::require_company(const char* what) const {
+  if (shm::header_of(block_->offset()).refs.load() > 1) {
+    shm::sweep();  // they may have been killed, with nobody to tell
+    if (shm::header_of(block_->offset()).refs.load() > 1) return;
+  }
+  if (threads_of_this_process() > 1) return;
+  throw Error(fmt::format("{} on {} would wait for ever: no other process or thread has it any more", what,
+                          describe()));
+}
+
+// Blocks until ready() or the deadline. `changes` is counted up by who makes it ready, if `sleepers` is set.
+template <class Ready>
+bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord& sleepers, const char* what,
+                           const Deadline& deadline, const std::source_location& where) {
+  if (ready()) return true;
+  if (deadline.passed()) return false;
+  static const bool can_spin = cpu_count() > 1;
+  if (can_spin) {
+    const std::int64_t until = now_ns() + spin_ns;
+    do {
+      for (int i = 0; i < 64; ++i) {
+        if (ready()) return true;
+        shm::cpu_relax();
+      }
+      ::sched_yield();  // the other side may want this core
+    } while (now_ns() < until);
+  }
+  shm::WaitScope waiting(block_->offset(), shm::intern(where), {.bounded = deadline.bounded()});
+  for (int slices = 0;; ++slices) {
+    const std::uint32_t seen = changes.load(std::memory_order_acquire);
+    sleepers.store(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // said before the last look; see wake()
+    if (ready()) return true;
+    if (deadline.passed()) return false;
+    // Bounded: a woken one may have been killed before it could take what it was woken for.
+    const auto why = shm::futex_wait(changes, seen, Deadline(std::min(deadline.left(), longest_slice)));
+    if (ready()) return true;
+    if (why != shm::WakeReason::timed_out) continue;
+    waiting.look();
+    if (!deadline.bounded() && slices % 8 == 7) require_company(what);
+  }
+}
+
+bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>& named,
+                    const Deadline& deadline, const std::source_location& where) {
+  const shm::Offset queue = block_->offset();
+  QueueState& state = state_at(queue);
+  const ByteView small = writer.bytes();
+  // A message of its own is ours until it is in the queue: held, so that it goes with us if we are killed.
+  shm::BlockPtr message;
+  if (small.size() > cell_message_bytes || !writer.buffers().empty() || !named.empty())
+    message = shm::Block::adopt(make_message(small, writer.buffers(), named));
+  const auto ready = [&state] { return size_of(state) < state.capacity || is_closed(state); };
+  if (auto* scheduler = shm::current_scheduler()) {
+    const shm::Operation operation{shm::OpKind::put, queue, shm::intern(where)};
+    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
+                                   &ready};
+    if (!deadline.bounded()) {
+      scheduler->step(operation, readiness);
+    } else if (!scheduler->step_or_time_out(operation, readiness)) {
+      return false;
+    }
+  } else {
+    shm::point(shm::OpKind::put, queue, where);
+  }
+  for (;;) {
+    if (!ready() && !wait_until(ready, state.head.changes, state.head.sleepers, "put()", deadline, where))
+      return false;
+    if (is_closed(state)) throw_closed(*this, true);
+    const std::lock_guard guard(state.tail.lock);
+    const auto tail = state.tail.position.load(std::memory_order_relaxed);
+    if (tail - state.head.position.load(std::memory_order_acquire) >= state.capacity) continue;
+    Cell& cell = cell_at(queue, tail);
+    if (message != nullptr) {
+      cell.message = message->offset();
+      shm::add_ref(message->offset());  // the queue's
+    } else {
+      cell.message = 0;
+      cell.size = static_cast<std::uint32_t>(small.size());
+      std::memcpy(cell.small, small.data(), small.size());
+    }
+    if (shm::watching_races()) [[unlikely]]
+      shm::race::released(queue);
+    state.unfinished.fetch_add(1, std::memory_order_relaxed);
+    state.tail.position.store(tail + 1, std::memory_order_release);  // from here on the value is in the queue
+    break;
+  }
+  wake(state.tail.changes, state.tail.sleepers);
+  return true;
+}
+
+bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::source_location& where) {
+  const shm::Offset queue = block_->offset();
+  QueueState& state = state_at(queue);
+  const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
+  if (auto* scheduler = shm::current_scheduler()) {
+    const shm::Operation operation{shm::OpKind::get, queue, shm::intern(where)};
+    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
+                                   &ready};
+    if (!deadline.bounded()) {
+      scheduler->step(operation, readiness);
+    } else if (!scheduler->step_or_time_out(operation, readiness)) {
+      return false;
+    }
+  } else {
+    shm::point(shm::OpKind::get, queue, where);
+  }
+  for (;;) {
+    if (!ready() && !wait_until(ready, state.tail.changes, state.tail.sleepers, "get()", deadline, where))
+      return false;
+    const std::lock_guard guard(state.head.lock);
+    const auto head = state.head.position.load(std::memory_order_relaxed);
+    if (state.tail.position.load(std::memory_order_acquire) == head) {
+      if (is_closed(state)) throw_closed(*this, false);
+      continue;
+    }
+    const Cell& cell = cell_at(queue, head);
+    const shm::Offset message = cell.message;
+    if (message != 0) {
+      taken.block_ = shm::Block::attach(message, shm::BlockKind::message);  // ours before it leaves the queue
+    } else {
+      taken.size_ = std::min<std::uint32_t>(cell.size, cell_message_bytes);
+      std::memcpy(taken.small_, cell.small, taken.size_);
+    }
+    state.head.position.store(head + 1, std::memory_order_release);  // from here on the value is ours
+    if (message != 0) shm::release(message);                         // the queue's reference
+    break;
+  }
+  if (shm::watching_races()) [[unlikely]]
+    shm::race::acquired(queue);
+  wake(state.head.changes, state.head.sleepers);
+  return true;
+}
+
+bool QueueCore::wait_for_message(const Deadline& deadline, const std::source_location& where) {
+  QueueState& state = state_at(block_->offset());
+  const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
+  if (auto* scheduler = shm::current_scheduler()) {
+    const shm::Operation operation{shm::OpKind::get, block_->offset(), shm::intern(where)};
+    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
+                                   &ready};
+    if (deadline.bounded()) return scheduler->step_or_time_out(operation, readiness);
+    scheduler->step(operation, readiness);
+    return true;
+  }
+  return wait_until(ready, state.tail.changes, state.tail.sleepers, "poll()", deadline, where);
+}
+
+void close_queue(shm::Offset queue) noexcept {
+  QueueState& state = state_at(queue);
+  state.closed.store(1, std::memory_order_release);
+  wake(state.tail.changes, state.tail.sleepers);
+  wake(state.head.changes, state.head.sleepers);
+}
+
+void QueueCore::close() noexcept { close_queue(block_->offset()); }
+bool QueueCore::closed() const noexcept { return is_closed(state_at(block_->offset())); }
+std::size_t QueueCore::size() const noexcept { return size_of(state_at(block_->offset())); }
+std::size_t QueueCore::capacity() const noexcept { return state_at(block_->offset()).capacity; }
+
+void QueueCore::task_done() {
+  QueueState& state = state_at(block_->offset());
+  shm::point(shm::OpKind::set, block_->offset(), std::source_location::current());
+  std::int64_t left = state.unfinished.load(std::memory_order_relaxed);
+  do {
+    if (left <= 0)
+      throw Error(fmt::format("task_done() on {} more often than values were put in", describe()));
+  } while (!state.unfinished.compare_exchange_weak(left, left - 1, std::memory_order_release));
+  if (left == 1) wake(state.joins, state.join_sleepers);
+}
+
+bool QueueCore::join(const Deadline& deadline, const std::source_location& where) {
+  QueueState& state = state_at(block_->offset());
+  const auto ready = [&state] { return state.unfinished.load(std::memory_order_acquire) <= 0; };
+  if (auto* scheduler = shm::current_scheduler()) {
+    const shm::Operation operation{shm::OpKind::wait, block_->offset(), shm::intern(where)};
+    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
+                                   &ready};
+    if (deadline.bounded()) return scheduler->step_or_time_out(operation, readiness);
+    scheduler->step(operation, readiness);
+    return true;
+  }
+  return wait_until(ready, state.joins, state.join_sleepers, "join()", deadline, where);
+}
+
+void throw_timeout(const QueueCore& queue, bool full) {
+  throw Timeout(full ? fmt::format("{} was full, with {} values, for the whole time given to put()",
+                                   queue.describe(), queue.capacity())
+                     : fmt::format("{} was empty for the whole time given to get()", queue.describe()));
+}
+
+void throw_closed(const QueueCore& queue, bool put) {
+  throw QueueClosed(
+      fmt::format("{} is closed{}", queue.describe(), put ? "; nothing can be put into it" : " and empty"));
+}
+
+}  // namespace manyhands::process

@@ -1,0 +1,255 @@
+#include "manyhands/process/queue.hpp"
+
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "manyhands/process/pipe.hpp"
+#include "manyhands/process/process.hpp"
+#include "manyhands/shm/array.hpp"
+#include "manyhands/wire/error.hpp"
+#include "tests/support.hpp"
+
+namespace manyhands {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST_CASE("values come out in the order in which they were put in, whatever their size and type") {
+  Queue<std::string> texts(8);
+  texts.put("one");
+  texts.put(std::string(100'000, 'x'));
+  texts.put("");
+  CHECK(texts.size() == 3);
+  CHECK(texts.get() == "one");
+  CHECK(texts.get() == std::string(100'000, 'x'));
+  CHECK(texts.get().empty());
+  CHECK(texts.empty());
+  Queue<std::map<std::string, std::vector<double>>> maps(2);
+  maps.put({{"a", {1, 2}}, {"b", std::vector<double>(1000, 3)}});
+  CHECK(maps.get().at("b").size() == 1000);
+}
+
+TEST_CASE("a full queue refuses, blocks, or times out, and keeps what it holds") {
+  Queue<int> queue(2);
+  CHECK(queue.try_put(1));
+  queue.put(2);
+  CHECK(queue.full());
+  CHECK_FALSE(queue.try_put(3));
+  CHECK_THROWS_WITH_AS(queue.put(3, 1ms), doctest::Contains("was full, with 2 values"), Timeout);
+  CHECK_THROWS_AS(queue.put(3, -1ms), Timeout);
+  CHECK(queue.get() == 1);
+  CHECK(queue.try_get() == 2);
+  CHECK(queue.try_get() == std::nullopt);
+  CHECK_THROWS_WITH_AS(static_cast<void>(queue.get(1ms)), doctest::Contains("was empty"), Timeout);
+}
+
+TEST_CASE("a capacity of none, or of too many, is an error") {
+  CHECK_THROWS_WITH_AS(Queue<int>(0), doctest::Contains("a capacity of 0 values"), Error);
+  CHECK_THROWS_AS(Queue<int>(std::size_t{1} << 30), Error);
+}
+
+TEST_CASE("a closed queue gives what it holds, then says so") {
+  Queue<int> queue(4, "jobs");
+  queue.put(1);
+  queue.put(2);
+  queue.close();
+  CHECK_THROWS_WITH_AS(queue.put(3), doctest::Contains("Queue 'jobs' is closed"), QueueClosed);
+  std::vector<int> got;
+  for (const int value : queue) got.push_back(value);
+  CHECK(got == std::vector<int>{1, 2});
+  CHECK_THROWS_WITH_AS(static_cast<void>(queue.get()), doctest::Contains("closed and empty"), QueueClosed);
+}
+
+TEST_CASE("join waits until every value is done with") {
+  Queue<int> queue(10);
+  for (int i = 0; i < 5; ++i) queue.put(i);
+  CHECK_FALSE(queue.join(1ms));
+  Process consumer{[](Queue<int> values) {
+                     for ([[maybe_unused]] const int value : values) values.task_done();
+                   },
+                   queue};
+  CHECK(queue.join());
+  queue.close();
+  consumer.join();
+  CHECK(consumer.exit_code() == 0);
+  CHECK_THROWS_WITH_AS(queue.task_done(), doctest::Contains("more often"), Error);
+}
+
+TEST_CASE("a get that nobody can ever answer is an error") {
+  Queue<int> queue(1);
+  CHECK_THROWS_WITH_AS(static_cast<void>(queue.get()), doctest::Contains("would wait for ever"), Error);
+  queue.put(1);
+  CHECK_THROWS_WITH_AS(queue.put(2), doctest::Contains("no other process or thread has it"), Error);
+  Queue<int> shared(1);
+  Process killed{[](Queue<int>) { ::raise(SIGKILL); }, shared};
+  CHECK_THROWS_WITH_AS(static_cast<void>(shared.get()), doctest::Contains("would wait for ever"), Error);
+}
+
+TEST_CASE("handles travel through a queue and stay alive in it") {
+  Queue<Array<int>> queue(4);
+  {
+    Array<int> a(1000);
+    a[7] = 7;
+    queue.put(a);
+  }
+  Process p{[](Queue<Array<int>> in) {
+              const Array<int> got = in.get();
+              got[8] = got[7] + 1;
+              in.put(got);
+            },
+            queue};
+  p.join();
+  CHECK(queue.get()[8] == 8);
+  const auto before = shm::heap_statistics().allocated;
+  {
+    Queue<Array<int>> dropped(4);
+    dropped.put(Array<int>(1000));
+  }
+  CHECK(shm::heap_statistics().allocated == before);
+}
+
+TEST_CASE("a queue is of one type") {
+  const Queue<int> queue(1);
+  CHECK_THROWS_WITH_AS(Queue<double>(queue.block()), doctest::Contains("another type"), Error);
+}
+
+TEST_CASE("two threads, one queue: every value once and in order") {
+  Queue<int> queue(16);
+  constexpr int count = 20'000;
+  std::thread producer([copy = queue]() mutable {
+    for (int i = 0; i < count; ++i) copy.put(i);
+  });
+  bool ordered = true;
+  for (int i = 0; i < count; ++i) ordered = queue.get() == i && ordered;
+  producer.join();
+  CHECK(ordered);
+}
+
+TEST_CASE("several producers and consumers in processes and threads: every value once") {
+  Queue<int> queue(32);
+  Queue<int> out(100'000);
+  constexpr int each = 2'000;
+  std::vector<Process> processes;
+  for (int p = 0; p < 3; ++p) {
+    processes.emplace_back(
+        [](Queue<int> to, int first) {
+          for (int i = 0; i < each; ++i) to.put(first + i);
+        },
+        queue, p * each);
+  }
+  for (int c = 0; c < 2; ++c) {
+    processes.emplace_back(
+        [](Queue<int> from, Queue<int> to) {
+          for (const int value : from) to.put(value);
+        },
+        queue, out);
+  }
+  for (std::size_t i = 0; i < 3; ++i) processes[i].join();
+  queue.close();
+  processes.clear();
+  std::set<int> seen;
+  while (const auto value = out.try_get()) CHECK(seen.insert(*value).second);
+  CHECK(seen.size() == 3 * each);
+}
+
+TEST_CASE("consumers killed at random moments lose at most the value that they were taking") {
+  std::mt19937 random(1);
+  for (int round = 0; round < 100; ++round) {
+    Queue<std::string> queue(4);
+    Queue<int> out(1000);
+    const auto work = [](Queue<std::string> from, Queue<int> to) {
+      for (const std::string& text : from) to.put(std::stoi(text));
+    };
+    Process victim{work, queue, out};
+    Process other{work, queue, out};
+    const int kill_at = static_cast<int>(random() % 60);
+    for (int i = 0; i < 60; ++i) {
+      if (i == kill_at) victim.kill();
+      queue.put(std::to_string(i) + std::string(i % 2 == 0 ? 0 : 200, ' '), 5s);
+    }
+    queue.close();
+    REQUIRE(other.join(5s));
+    CHECK(other.exit_code() == 0);
+    victim.join();
+    std::set<int> seen;
+    while (const auto value = out.try_get()) CHECK(seen.insert(*value).second);
+    CHECK(seen.size() >= 59);
+  }
+}
+
+TEST_CASE("producers killed at random moments leave the queue whole for the others") {
+  std::mt19937 random(2);
+  for (int round = 0; round < 100; ++round) {
+    Queue<std::vector<int>> queue(4);
+    const auto work = [](Queue<std::vector<int>> to, int producer) {
+      for (int i = 0;; ++i) to.put(std::vector<int>(i % 2 == 0 ? 3 : 300, producer * 1'000'000 + i));
+    };
+    Process victim{work, queue, 1};
+    Process other{work, queue, 2};
+    std::map<int, int> next;
+    const int kill_at = static_cast<int>(random() % 40);
+    for (int i = 0; i < 60; ++i) {
+      if (i == kill_at) victim.kill();
+      const auto value = queue.get(5s);
+      REQUIRE(!value.empty());
+      const int producer = value[0] / 1'000'000;
+      CHECK(value[0] % 1'000'000 == next[producer]++);  // in order, none lost, none twice
+      CHECK(value.front() == value.back());
+    }
+    other.kill();
+  }
+}
+
+TEST_CASE("a pipe carries values of any type both ways") {
+  Pipe pipe;
+  Process p{[](Connection c) {
+              const auto text = c.recv<std::string>();
+              const auto numbers = c.recv<std::vector<double>>();
+              c.send(text + "!");
+              c.send(numbers.size());
+            },
+            pipe.second};
+  pipe.first.send(std::string("hello"));
+  pipe.first.send(std::vector<double>(10'000));
+  CHECK(pipe.first.recv<std::string>() == "hello!");
+  CHECK(pipe.first.poll(10s));
+  CHECK(pipe.first.recv<std::size_t>() == 10'000);
+  CHECK_FALSE(pipe.first.poll());
+  CHECK(pipe.first.try_recv<int>() == std::nullopt);
+  CHECK_THROWS_AS(static_cast<void>(pipe.first.recv<int>(1ms)), Timeout);
+  pipe.second.send(std::string("text"));
+  CHECK_THROWS_AS(static_cast<void>(pipe.first.recv<int>()), WireError);
+}
+
+TEST_CASE("the end of one side of a pipe is seen by the other, after what it sent") {
+  std::optional<Connection> mine;
+  std::optional<Process> p;
+  {
+    Pipe pipe;
+    mine = pipe.first;
+    p.emplace(
+        [](Connection c) {
+          c.send(1);
+          ::raise(SIGKILL);
+        },
+        pipe.second);
+  }
+  CHECK(mine->recv<int>() == 1);
+  CHECK_THROWS_WITH_AS(static_cast<void>(mine->recv<int>()),
+                       doctest::Contains("the other end of this pipe is gone"), EndOfPipe);
+  CHECK_THROWS_AS(mine->send(1), EndOfPipe);
+  CHECK(mine->poll());
+}
+
+}  // namespace
+}  // namespace manyhands
