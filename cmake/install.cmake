@@ -2,7 +2,8 @@
 include(CMakePackageConfigHelpers)
 
 install(TARGETS manyhands EXPORT manyhands_targets)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/manyhands DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")  # headers only
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/manyhands DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp"
+  PATTERN cli EXCLUDE)  # headers only
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/manyhands)
 install(EXPORT manyhands_targets NAMESPACE manyhands:: FILE manyhands-targets.cmake DESTINATION ${package_dir})
 configure_package_config_file(cmake/manyhands-config.cmake.in ${PROJECT_BINARY_DIR}/manyhands-config.cmake

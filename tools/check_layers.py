@@ -16,10 +16,11 @@ DIRECT = {
     "net": ["wire"],
     "threads": ["task"],
     "process": ["task", "shm", "net"],
+    "explore": ["process"],
     "mpi": ["task"],
     "cluster": ["task", "net", "process"],
     "interp": ["cluster"],
-    "cli": ["mpi", "interp", "threads"],
+    "cli": ["mpi", "interp", "threads", "explore"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]manyhands/([^/">]+)/')
 

@@ -1,0 +1,314 @@
+// Each primitive as a step of explored programs: what they may and may not end in.
+#include "manyhands/explore/explore.hpp"
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "manyhands/base/error.hpp"
+#include "manyhands/process/process.hpp"
+#include "manyhands/process/queue.hpp"
+#include "manyhands/shm/barrier.hpp"
+#include "manyhands/shm/condition.hpp"
+#include "manyhands/shm/event.hpp"
+#include "manyhands/shm/lock.hpp"
+#include "manyhands/shm/lock_errors.hpp"
+#include "manyhands/shm/semaphore.hpp"
+#include "manyhands/shm/value.hpp"
+
+namespace manyhands {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Processes of their own names: "p1", "p2" ...
+template <class F, class... Args>
+Process named(const char* name, F&& f, Args&&... args) {
+  return Process(ProcessOptions{.name = name}, std::forward<F>(f), std::forward<Args>(args)...);
+}
+
+// ---- Deadlocks
+
+TEST_CASE("two locks in opposite order deadlock in one of the two ways that matter") {
+  const auto report = explore([] {
+    const Lock a{{.name = "a"}};
+    const Lock b{{.name = "b"}};
+    const auto body = [](Lock first, Lock second) {
+      const std::scoped_lock one(first);
+      const std::scoped_lock two(second);
+    };
+    const Process p1 = named("p1", body, a, b);
+    const Process p2 = named("p2", body, b, a);
+  });
+  CHECK(report.exhaustive());
+  REQUIRE(report.outcomes().size() == 2);
+  CHECK(report.outcomes()[0].text == "done");
+  REQUIRE(report.deadlocks().size() == 1);
+  const auto deadlock = report.deadlocks()[0];
+  CHECK(deadlock.schedule.preemptions() == 1);
+  CHECK(deadlock.text.find("p1 waits for Lock 'b'") != std::string::npos);
+  CHECK(deadlock.text.find("p2 waits for Lock 'a'") != std::string::npos);
+  CHECK(deadlock.text.find("held by p1") != std::string::npos);
+}
+
+TEST_CASE("dining philosophers deadlock, and those who agree on an order do not") {
+  for (const bool ordered : {false, true}) {
+    for (const int n : {2, 3, 4}) {
+      CAPTURE(n);
+      const auto report = explore([n, ordered] {
+        const std::vector<Lock> forks(static_cast<std::size_t>(n));
+        std::vector<Process> philosophers;
+        for (int i = 0; i < n; ++i) {
+          auto left = static_cast<std::size_t>(i);
+          auto right = static_cast<std::size_t>((i + 1) % n);
+          if (ordered && right < left) std::swap(left, right);
+          philosophers.push_back(Process(
+              ProcessOptions{.name = "philosopher " + std::to_string(i)},
+              [](Lock first, Lock second) {
+                first.lock();
+                second.lock();
+                second.unlock();
+                first.unlock();
+              },
+              forks[left], forks[right]));
+        }
+      });
+      CHECK(report.exhaustive());
+      CHECK(report.outcomes().size() == (ordered ? 1 : 2));
+      CHECK(report.deadlocks().size() == (ordered ? 0 : 1));
+    }
+  }
+}
+
+TEST_CASE("a process that waits for itself is told so by the lock") {
+  const auto report = explore([] {
+    const Lock lock;
+    lock.lock();
+    lock.lock();
+  });
+  REQUIRE(report.outcomes().size() == 1);
+  CHECK(report.outcomes()[0].kind == OutcomeKind::exception);
+  CHECK(report.outcomes()[0].text.find("DeadlockError") != std::string::npos);
+  CHECK_THROWS_AS(report.replay(0), DeadlockError);
+}
+
+// ---- The other primitives
+
+TEST_CASE("a consumer that waits for an event sees what was written before it") {
+  const auto report = explore([] {
+    const Value<int> data(0);
+    const Value<int> got(-1);
+    const Event ready;
+    {
+      const Process consumer = named(
+          "consumer",
+          [](Value<int> d, Value<int> g, Event e) {
+            e.wait();
+            g = d.get();
+          },
+          data, got, ready);
+      const Process producer = named(
+          "producer",
+          [](Value<int> d, Event e) {
+            d = 42;
+            e.set();
+          },
+          data, ready);
+    }
+    return got.get();
+  });
+  CHECK(report.exhaustive());
+  CHECK(report.values() == std::vector<int>{42});
+}
+
+TEST_CASE("a flag that is set too early is found out") {
+  const auto report = explore([] {
+    const Value<int> data(0);
+    const Value<int> got(-1);
+    const Event ready;
+    {
+      const Process consumer = named(
+          "consumer",
+          [](Value<int> d, Value<int> g, Event e) {
+            e.wait();
+            g = d.get();
+          },
+          data, got, ready);
+      const Process producer = named(
+          "producer",
+          [](Value<int> d, Event e) {
+            e.set();
+            d = 42;
+          },
+          data, ready);
+    }
+    return got.get();
+  });
+  CHECK(report.values() == std::vector<int>{0, 42});
+}
+
+TEST_CASE("both results of a wait with a time limit are explored") {
+  const auto report = explore([] {
+    const Event ready;
+    Value<bool> in_time(false);
+    {
+      const Process waiter = named("waiter", [](Event e, Value<bool> r) { r = e.wait(1s); }, ready, in_time);
+      const Process setter = named("setter", [](Event e) { e.set(); }, ready);
+    }
+    return in_time.get();
+  });
+  CHECK(report.exhaustive());
+  CHECK(report.values() == std::vector<bool>{false, true});
+  CHECK(report.outcomes()[0].schedule.describe().find("(timed out)") != std::string::npos);
+  CHECK(report.elapsed() < 1s);
+}
+
+TEST_CASE("join with a time limit and is_alive see a process before and after its end") {
+  const auto report = explore([] {
+    const Value<int> v(0);
+    Process p = named("p", [](Value<int> a) { a = 1; }, v);
+    const bool alive = p.is_alive();
+    const bool joined = p.join(1ms);
+    return std::pair(alive, joined);
+  });
+  CHECK(report.exhaustive());
+  CHECK(report.values() == std::vector<std::pair<bool, bool>>{{false, true}, {true, false}, {true, true}});
+}
+
+TEST_CASE("a semaphore lets as many in as it has permits") {
+  const auto report = explore(
+      [] {
+        const Semaphore two(2);
+        const Value<int> inside(0);
+        const Value<int> most(0);
+        const auto body = [](Semaphore s, Value<int> i, Value<int> m) {
+          s.acquire();
+          const int now = i.update([](int x) { return x + 1; });
+          m.update([now](int x) { return std::max(x, now); });
+          i.update([](int x) { return x - 1; });
+          s.release();
+        };
+        {
+          const Process p1 = named("p1", body, two, inside, most);
+          const Process p2 = named("p2", body, two, inside, most);
+          const Process p3 = named("p3", body, two, inside, most);
+        }
+        return most.get();
+      },
+      {.max_schedules = 20'000});
+  CHECK(report.values() == std::vector<int>{1, 2});
+  CHECK(report.deadlocks().empty());
+}
+
+TEST_CASE("a barrier keeps the phases of its processes apart") {
+  const auto report = explore([] {
+    const Barrier barrier(2);
+    const Value<int> written(0);
+    const Value<int> sum(0);
+    const auto body = [](Barrier b, Value<int> w, Value<int> s) {
+      w.update([](int x) { return x + 1; });
+      b.wait();
+      const int seen = w.get();
+      s.update([seen](int x) { return x + seen; });
+    };
+    {
+      const Process p1 = named("p1", body, barrier, written, sum);
+      const Process p2 = named("p2", body, barrier, written, sum);
+    }
+    return sum.get();
+  });
+  CHECK(report.exhaustive());
+  CHECK(report.values() == std::vector<int>{4});
+}
+
+TEST_CASE("a notify that comes before the wait is lost, and one that is waited for rightly is not") {
+  for (const bool rightly : {false, true}) {
+    const auto report = explore([rightly] {
+      const Condition condition;
+      const Value<bool> done(false);
+      {
+        const Process waiter = named(
+            "waiter",
+            [rightly](Condition c, Value<bool> d) {
+              const std::scoped_lock guard(c);
+              if (rightly) {
+                while (!d.get()) c.wait();
+              } else {
+                c.wait();
+              }
+            },
+            condition, done);
+        const Process notifier = named(
+            "notifier",
+            [](Condition c, Value<bool> d) {
+              const std::scoped_lock guard(c);
+              d = true;
+              c.notify();
+            },
+            condition, done);
+      }
+    });
+    CAPTURE(rightly);
+    CHECK(report.exhaustive());
+    CHECK(report.deadlocks().size() == (rightly ? 0 : 1));
+  }
+}
+
+TEST_CASE("a queue gives each value to one consumer, in every order") {
+  const auto report = explore([] {
+    Queue<int> queue(2);
+    const Value<int> first(0);
+    const Value<int> second(0);
+    {
+      const Process c1 = named("c1", [](Queue<int> q, Value<int> got) { got = q.get(); }, queue, first);
+      const Process c2 = named("c2", [](Queue<int> q, Value<int> got) { got = q.get(); }, queue, second);
+      const Process p = named(
+          "p",
+          [](Queue<int> q) {
+            q.put(1);
+            q.put(2);
+          },
+          queue);
+    }
+    return std::pair(first.get(), second.get());
+  });
+  CHECK(report.exhaustive());
+  CHECK(report.values() == std::vector<std::pair<int, int>>{{1, 2}, {2, 1}});
+}
+
+TEST_CASE("sleeping orders nothing") {
+  const auto report = explore([] {
+    const Value<int> v(0);
+    {
+      const Process slow = named(
+          "slow",
+          [](Value<int> a) {
+            sleep_for(24h);
+            a = 1;
+          },
+          v);
+      const Process fast = named("fast", [](Value<int> a) { a = 2; }, v);
+    }
+    return v.get();
+  });
+  CHECK(report.values() == std::vector<int>{1, 2});
+  CHECK(report.outcomes()[0].schedule.preemptions() == 0);
+  CHECK(report.elapsed() < 10s);
+}
+
+TEST_CASE("outside of an exploration sleep_for sleeps") {
+  const std::int64_t before = now_ns();
+  sleep_for(20ms);
+  sleep_for(0s);
+  sleep_for(-1s);
+  const std::int64_t took = now_ns() - before;
+  CHECK(took >= 20'000'000);
+  CHECK(took < 10'000'000'000);
+}
+
+}  // namespace
+}  // namespace manyhands
