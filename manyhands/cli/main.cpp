@@ -1,0 +1,54 @@
+// The command `manyhands`. Exit status: 0, 1 if it failed, 2 if it was called wrongly.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+#include "manyhands/cli/locks.hpp"
+
+#ifndef MANYHANDS_VERSION
+#define MANYHANDS_VERSION "0.1.0"
+#endif
+
+namespace {
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw std::runtime_error("standard output cannot be written to");
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"manyhands: parallel computing in C++, as easy as Python made it", "manyhands"};
+  app.set_version_flag("--version", std::string("manyhands " MANYHANDS_VERSION));
+  app.require_subcommand(1);
+
+  int pid = 0;
+  bool as_json = false;
+  auto* locks = app.add_subcommand("locks", "show who holds and who awaits the locks of a running program");
+  locks->add_option("PID", pid, "any process of the program")->required()->check(CLI::Range(1, 1 << 22));
+  locks->add_flag("--json", as_json, "write JSON");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (locks->parsed()) {
+    const auto report = manyhands::cli::locks_of(pid);
+    print(as_json ? manyhands::cli::to_json(report) + "\n" : manyhands::to_string(report));
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "manyhands: %s\n", error.what());
+    return 1;
+  }
+}
