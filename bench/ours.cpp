@@ -15,5 +15,9 @@ int main(int argc, char** argv) {
                    {"bytes", bytes, 5},
                    {"death", death, 10},
                    {"idle_worker", idle_worker, 1},
-                   {"endless_stream", endless_stream, 1}});
+                   {"endless_stream", endless_stream, 1},
+                   {"locks", locks, 5},
+                   {"array", array, 20},
+                   {"queue", queue, 3},
+                   {"explore", explore, 3}});
 }

@@ -17,5 +17,9 @@ void bytes(const Program& program);        // bytes.cpp
 void death(const Program& program);        // death.cpp
 void idle_worker(const Program& program);  // memory.cpp
 void endless_stream(const Program& program);
+void locks(const Program& program);  // locks.cpp
+void array(const Program& program);  // sharing.cpp
+void queue(const Program& program);
+void explore(const Program& program);  // explore.cpp
 
 }  // namespace bench

@@ -216,6 +216,77 @@ def death_multiprocessing(_: int) -> None:
                 report_text(f"{name}: multiprocessing", f"hangs (gave up after {patience_seconds:.0f} s)")
 
 
+# ---- locks
+
+
+def locks_multiprocessing(repeats: int) -> None:
+    lock = multiprocessing.Lock()
+    count = 100_000
+
+    def lock_and_unlock() -> None:
+        for _ in range(count):
+            lock.acquire()
+            lock.release()
+
+    report("free: multiprocessing.Lock", [seconds / count for seconds in repeated(repeats, lock_and_unlock)])
+    counter = multiprocessing.Value("q", 0)
+
+    def increment() -> None:
+        for _ in range(count):
+            with counter.get_lock():
+                counter.value += 1
+
+    def two() -> None:
+        other = multiprocessing.Process(target=increment)
+        other.start()
+        increment()
+        other.join()
+
+    report("two: multiprocessing.Lock", [seconds / (2 * count) for seconds in repeated(repeats, two)])
+
+
+# ---- queue
+
+
+def queue_multiprocessing(repeats: int) -> None:
+    values, trips = 50_000, 2_000
+
+    def produce(queue: Any) -> None:
+        for i in range(values):
+            queue.put(i)
+
+    samples = []
+    for _ in range(repeats):
+        queue: Any = multiprocessing.Queue()
+        producer = multiprocessing.Process(target=produce, args=(queue,))
+        producer.start()
+        queue.get()
+        start = time.monotonic()
+        for _ in range(values - 1):
+            queue.get()
+        samples.append((time.monotonic() - start) / (values - 1))
+        producer.join()
+    report("through: multiprocessing.Queue", samples)
+
+    there, back = multiprocessing.Queue(), multiprocessing.Queue()
+
+    def echo() -> None:
+        while (value := there.get()) is not None:
+            back.put(value)
+
+    other = multiprocessing.Process(target=echo)
+    other.start()
+
+    def round_trips() -> None:
+        for i in range(trips):
+            there.put(i)
+            require(back.get() == i, "the echo")
+
+    report("there and back: multiprocessing.Queue", [seconds / trips for seconds in repeated(repeats, round_trips)])
+    there.put(None)
+    other.join()
+
+
 # ---- memory
 
 
@@ -261,6 +332,8 @@ SIDES: dict[str, tuple[Callable[[int], None], int]] = {
     "bytes_joblib": (bytes_joblib, 1),
     "death_futures": (death_futures, 3),
     "death_multiprocessing": (death_multiprocessing, 1),
+    "locks_multiprocessing": (locks_multiprocessing, 3),
+    "queue_multiprocessing": (queue_multiprocessing, 2),
     "idle_multiprocessing": (idle_multiprocessing, 1),
     "idle_loky": (idle_loky, 1),
     "stream_multiprocessing": (stream_multiprocessing, 1),

@@ -300,4 +300,104 @@ MEMORY = Benchmark(
     ),
 )
 
-BENCHMARKS = {b.name: b for b in (CREATE, MAP, TASKS, APPLY, BYTES, DEATH, RAYTRACE, COMPILE, MEMORY)}
+LOCKS = Benchmark(
+    "locks",
+    "locks between processes: free, fought for, and abandoned",
+    (
+        ours(
+            "locks",
+            "free: ours",
+            "free: pthread mutex, shared",
+            "free: pthread mutex, robust",
+            "two: ours",
+            "two: pthread mutex, shared",
+            "two: pthread mutex, robust",
+            "owner killed: ours",
+        ),
+        python_peer("locks_multiprocessing", "free: multiprocessing.Lock", "two: multiprocessing.Lock"),
+    ),
+    (
+        Table(
+            "lock and unlock, nobody else there",
+            "s",
+            "free: ours",
+            ("free: ours", "free: pthread mutex, shared", "free: pthread mutex, robust", "free: multiprocessing.Lock"),
+            {"free: ours": Target(10e-9)},
+        ),
+        Table(
+            "lock, increment, unlock: two processes at once, time per increment",
+            "s",
+            "two: ours",
+            ("two: ours", "two: pthread mutex, shared", "two: pthread mutex, robust", "two: multiprocessing.Lock"),
+            {"two: ours": Target(60e-9)},
+        ),
+        Table(
+            "the owner of a lock is killed: time until the next taker is told (multiprocessing hangs)",
+            "s",
+            "",
+            ("owner killed: ours",),
+            {"owner killed: ours": Target(100 * MS)},
+        ),
+    ),
+)
+
+ARRAY = Benchmark(
+    "array",
+    "an Array that is shared already: to a task and back, and as the items and results of a map",
+    (ours("array", "ours", "map_into: ours"), cpp_peer("map_onetbb", "oneTBB parallel_for", "oneTBB parallel_for, array given")),
+    (
+        Table("100 MB of doubles to a task, which changes one, and back", "s", "", ("ours",), {"ours": Target(0.1 * MS)}),
+        Table(
+            "x*x of 1e6 doubles from Array to Array, 2 workers",
+            "s",
+            "map_into: ours",
+            ("map_into: ours", "oneTBB parallel_for, array given"),
+        ),
+    ),
+)
+
+QUEUE = Benchmark(
+    "queue",
+    "a queue of small values between two processes",
+    (
+        ours("queue", "through: ours", "there and back: ours"),
+        ours("apply", "waiting: futex there and back", "spinning: futex there and back"),
+        python_peer("queue_multiprocessing", "through: multiprocessing.Queue", "there and back: multiprocessing.Queue"),
+    ),
+    (
+        Table(
+            "one of many values, time per value",
+            "s",
+            "through: ours",
+            ("through: ours", "through: multiprocessing.Queue"),
+            {"through: ours": Target(1 * US), "through: multiprocessing.Queue": Target(20.0, versus="through: ours", at_least=True)},
+        ),
+        Table(
+            "a value there, and its echo back",
+            "s",
+            "there and back: ours",
+            ("there and back: ours", "spinning: futex there and back", "there and back: multiprocessing.Queue"),
+            {"there and back: ours": Target(2.0, versus="spinning: futex there and back")},
+        ),
+    ),
+)
+
+EXPLORE = Benchmark(
+    "explore",
+    "mh::explore, exhaustive",
+    (ours("explore", "the race of the talk", "two times five increments"),),
+    (
+        Table(
+            "all schedules",
+            "s",
+            "",
+            ("the race of the talk", "two times five increments"),
+            {"the race of the talk": Target(1 * MS), "two times five increments": Target(1.0)},
+        ),
+    ),
+)
+
+BENCHMARKS = {
+    b.name: b
+    for b in (CREATE, MAP, TASKS, APPLY, BYTES, DEATH, LOCKS, ARRAY, QUEUE, EXPLORE, RAYTRACE, COMPILE, MEMORY)
+}
