@@ -25,6 +25,17 @@ CASES = {
     "a good program": ("pool.map([](int x) { return x; }, std::vector<int>{1}); pool.apply(take, 1);", []),
     "a closure that owns a string": (
         'pool.apply([s = std::string("x")] { return s.size(); });', ["cannot travel to another process", "mh::bind(f, state...)"]),
+    "a closure that captures a lock": (
+        "mh::Lock lock; mh::Process p{[lock] { lock.lock(); }};", ["Handles to shared memory", "give them as arguments"]),
+    "a lock as an argument": ("mh::Lock lock; mh::Process p{[](mh::Lock l) { l.lock(); }, lock};", []),
+    "an array of what is not plain": ("mh::Array<std::string> a(3);", ["must be trivially copyable"]),
+    "a queue of what cannot travel": ("mh::Queue<HasPointer> q;", ["cannot travel between processes"]),
+    "a value that is a pointer": ("mh::Value<int*> v(nullptr);", ["a pointer means nothing in another process"]),
+    "a process whose function does not take its arguments": (
+        "mh::Process p{take, 1, 2};", ["the process's function cannot be called with these arguments"]),
+    "results of map_into of another type": (
+        "mh::Array<int> out(1); pool.map_into([](double x) { return x; }, std::vector<double>{1}, out);",
+        ["the Array's elements must be of the type that the function returns"]),
     "a std::function": ("std::function<int(int)> f = take; pool.map(f, std::vector<int>{1});", ["cannot travel to another process"]),
     "an argument with a pointer": (
         "pool.apply([](HasPointer) {}, HasPointer{});", ["cannot travel between processes", "HasPointer", "manyhands::wire::Codec<T>"]),

@@ -1,7 +1,7 @@
 # What users try first: the talk's programs, and the code and links of every page.
 
 if(MANYHANDS_EXAMPLES)
-  foreach(program amdahl pool progress)
+  foreach(program amdahl deadlock pool progress race shared_array threads_and_processes)
     add_test(NAME "talk: ${program}" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/talk_test.py
       $<TARGET_FILE_DIR:talk_${program}> ${program})
   endforeach()
@@ -12,7 +12,7 @@ file(GLOB top_pages RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS ${PROJECT_S
 if(NOT MANYHANDS_SANITIZE)  # the pages' programs crash, run out of memory, use oneTBB; the unit tests are for sanitizers
   set(flags "${CMAKE_CXX_FLAGS} -std=c++20 -O0 -pthread -isystem ${PROJECT_SOURCE_DIR}")
   set(link "${CMAKE_EXE_LINKER_FLAGS} -rdynamic $<TARGET_FILE:manyhands> $<TARGET_FILE:TBB::tbb> $<TARGET_FILE:fmt::fmt>")
-  string(APPEND link " $<TARGET_FILE:spdlog::spdlog> -ldw -ldl")
+  string(APPEND link " $<TARGET_FILE:spdlog::spdlog> $<TARGET_FILE:Boost::context> -lhwloc -ldw -ldl")
   set(code --compiler ${CMAKE_CXX_COMPILER} "--flags=${flags}" "--link=${link}")
 endif()
 foreach(page IN LISTS top_pages pages)

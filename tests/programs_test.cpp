@@ -47,6 +47,29 @@ TEST_CASE("a parent that is killed at any moment leaves no process") {
   }
 }
 
+TEST_CASE("a program killed with processes, shared memory and a name leaves none of them") {
+  const FlagFile at_work;
+  Program program(victim(), {"named", at_work.flag().path});
+  REQUIRE(at_work->wait(2));
+  const std::string name = "/dev/shm/manyhands-test-victim-" + std::to_string(program.pid());
+  CHECK(std::filesystem::exists(name));
+  program.signal(SIGKILL);
+  program.wait();
+  CHECK(eventually([&] { return program.alive().empty(); }));
+  CHECK_FALSE(std::filesystem::exists(name));
+}
+
+TEST_CASE("a detached process outlives its program, and nothing outlives it") {
+  const FlagFile at_work;
+  Program program(victim(), {"detach", at_work.flag().path});
+  const int status = program.wait();
+  CHECK(WIFEXITED(status));
+  REQUIRE(at_work->wait(1));
+  CHECK(program.alive().size() == 2);  // the process and the zygote, its keeper
+  at_work->raise();
+  CHECK(eventually([&] { return program.alive().empty(); }));
+}
+
 TEST_CASE("Ctrl-C during a map: one line, the program ends by SIGINT, nothing stays") {
   const FlagFile at_work;
   Program program(victim(), {"zygote", at_work.flag().path});

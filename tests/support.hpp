@@ -136,6 +136,7 @@ class Program {
     return text;
   }
   std::vector<pid_t> alive() const { return processes_with(marker_); }
+  pid_t pid() const noexcept { return pid_; }
 
  private:
   std::string marker_;

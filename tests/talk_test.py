@@ -110,6 +110,56 @@ def check_progress(program):
         fail("the sum does not follow the bar on a line of its own", repr(shown))
 
 
+def check_race(program):
+    out, _ = run(program)
+    first = re.search(r"at once:((?: \d+){5})$", out, re.MULTILINE)
+    second = re.search(r"in one step: +((?: ?\d+){5})$", out, re.MULTILINE)
+    if not first or not second:
+        fail("rows are missing", out)
+    if not set(first.group(1).split()) <= {"0", "10", "100"}:
+        fail("the race has the results 0, 10 and 100", out)
+    if not set(second.group(1).split()) <= {"10", "100"}:
+        fail("in one step, no update is lost", out)
+    unsafe, safe = out.split("all that the second can do:")
+    for part, outcomes in ((unsafe, ["0", "10", "100"]), (safe, ["10", "100"])):
+        if re.findall(r"^\[\d+\] (\d+)$", part, re.MULTILINE) != outcomes:
+            fail(f"the outcomes should be {outcomes}", out)
+
+
+def check_deadlock(program):
+    out, _ = run(program)
+    waiting, reporting, crossing = out.split("\n\n")
+    if waiting.splitlines()[1:] != ["p2 alive: yes, value 10", "p2 alive: no, value 20"]:
+        fail("p2 waits until the program releases the lock", out)
+    if not re.search(r"^LockAbandoned: .*'?lock'?.*p1 .*deadlock\.cpp:\d+", reporting, re.MULTILINE):
+        fail("LockAbandoned names p1 and the line", out)
+    if crossing.count("DeadlockError") != 1 or crossing.count("has both locks") != 1:
+        fail("exactly one of the two gets the error, the other goes on", out)
+    for text in ("p1", "p2", "A", "B"):
+        if text not in crossing.split("DeadlockError")[1]:
+            fail(f"the DeadlockError does not name {text}", out)
+    if len(set(re.findall(r"deadlock\.cpp:(\d+)", crossing))) != 2:
+        fail("the DeadlockError names both lines", out)
+
+
+def check_shared_array(program):
+    out, _ = run(program)
+    expected = ["0 1 2 ... 999999", "499999500000 1 2 ... 999999", "the rest is untouched: yes", "after eight tasks in place, the sum is 1000000"]
+    if out.splitlines() != expected:
+        fail("expected:\n" + "\n".join(expected), out)
+
+
+def check_threads_and_processes(program):
+    out, _ = run(program)
+    costs = re.search(r"^start and join, us +(\d+) +(\d+)$", out, re.MULTILINE)
+    if not costs or int(costs.group(1)) == 0 or int(costs.group(2)) == 0:
+        fail("no costs", out)
+    if not re.search(r"that it set +1 +0$", out, re.MULTILINE) or not re.search(r"mh::Value that it set +- +1$", out, re.MULTILINE):
+        fail("threads share variables, processes share an mh::Value", out)
+    if "exit code -6; the program goes on" not in out:
+        fail("a crashed process is seen and survived", out)
+
+
 def main():
     if len(sys.argv) != 3 or f"check_{sys.argv[2]}" not in globals():
         sys.exit(__doc__)

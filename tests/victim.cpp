@@ -37,6 +37,36 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
     pool.map([](int i) { std::printf("item %d\n", i); }, std::vector<int>{1, 2, 3});
     return 0;
   }
+  if (mode == "named") {  // a name in /dev/shm and processes that hold shared memory
+    const auto named =
+        mh::NamedArray<int>::create("manyhands-test-victim-" + std::to_string(::getpid()), 1000);
+    const mh::Array<int> array(1'000'000);
+    mh::Process first{[](mh::Array<int> a, mh::test::Flag at_work) {
+                        a[0] = 1;
+                        at_work.raise();
+                        for (;;) ::pause();
+                      },
+                      array, flag};
+    mh::Process second{[](mh::Array<int> a, mh::test::Flag at_work) {
+                         mh::Process inner{[](mh::Array<int> b, mh::test::Flag inner_at_work) {
+                                             b[1] = 1;
+                                             inner_at_work.raise();
+                                             for (;;) ::pause();
+                                           },
+                                           a, at_work};
+                       },
+                       array, flag};
+    return 0;
+  }
+  if (mode == "detach") {
+    mh::Process p{[](mh::test::Flag at_work) {
+                    at_work.raise();
+                    while (at_work.count() < 2) std::this_thread::yield();
+                  },
+                  flag};
+    p.detach();
+    return 0;
+  }
   mh::Pool pool(2, {.start = mode == "fork"    ? mh::Start::fork
                              : mode == "spawn" ? mh::Start::spawn
                                                : mh::Start::zygote});
