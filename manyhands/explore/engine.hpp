@@ -44,7 +44,7 @@ struct ExploreOptions {
   std::uint32_t max_preemptions = unbounded;  // times that a process is interrupted that could go on
   std::size_t max_steps = 10'000;             // of each schedule
   Duration time = std::chrono::seconds(60);
-  std::size_t stack_bytes = 256 * 1024;  // of each process
+  std::size_t stack_bytes = std::size_t{256} * 1024;  // of each process
 };
 
 namespace exploring {

@@ -37,6 +37,7 @@
 #include <functional>
 #include <iosfwd>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -207,24 +208,34 @@ auto explore(F body, const ExploreOptions& options = {}) {
   ExploreReport<T> report;
   report.summary_ = exploring::explore(program, options);
   report.options_ = options;
-  for (exploring::FoundOutcome& found : report.summary_.outcomes) {
+  auto& all = report.summary_.outcomes;
+  const auto comes_before = [&](std::size_t i, std::size_t j) {
+    if (all[i].kind != all[j].kind) return all[i].kind < all[j].kind;
+    if constexpr (std::totally_ordered<T>) {
+      if (all[i].kind == OutcomeKind::value && all[i].value != all[j].value) {
+        const T& a = program.values()[all[i].value];
+        const T& b = program.values()[all[j].value];
+        const bool in_order = exploring::equals_itself(a);
+        if (in_order != exploring::equals_itself(b)) return in_order;  // NaN and the like last
+        if (a < b || b < a) return a < b;
+      }
+    }
+    return i < j;
+  };
+  std::vector<std::size_t> order(all.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), comes_before);
+  for (const std::size_t i : order) {
     ExploreOutcome<T> outcome;
-    outcome.kind = found.kind;
-    outcome.text = std::move(found.text);
-    outcome.failures = std::move(found.failures);
-    outcome.count = found.count;
-    outcome.schedule = std::move(found.schedule);
-    if (found.kind == OutcomeKind::value) outcome.value = program.values()[found.value];
+    outcome.kind = all[i].kind;
+    outcome.text = std::move(all[i].text);
+    outcome.failures = std::move(all[i].failures);
+    outcome.count = all[i].count;
+    outcome.schedule = std::move(all[i].schedule);
+    if (all[i].kind == OutcomeKind::value) outcome.value = program.values()[all[i].value];
     report.outcomes_.push_back(std::move(outcome));
   }
-  report.summary_.outcomes.clear();
-  std::stable_sort(report.outcomes_.begin(), report.outcomes_.end(), [](const auto& a, const auto& b) {
-    if (a.kind != b.kind) return a.kind < b.kind;
-    if constexpr (std::totally_ordered<T>) {
-      if (a.value.has_value() && b.value.has_value()) return *a.value < *b.value;
-    }
-    return false;
-  });
+  all.clear();
   report.replay_ = [body = std::make_shared<const F>(std::move(body)),
                     options](std::string_view schedule) -> T {
     return manyhands::replay(*body, schedule, options);

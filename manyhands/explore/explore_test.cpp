@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <limits>
 #include <mutex>
 #include <sstream>
 #include <stdexcept>
@@ -494,6 +495,22 @@ TEST_CASE("outcomes may be of many types") {
   });
   REQUIRE(report.outcomes().size() == 2);
   CHECK(report.outcomes()[0].text == "{0, \"x\"}");
+}
+
+TEST_CASE("values are shown in their order, and those that have none come last") {
+  const auto report = explore([] {
+    const Value<int> v(1);
+    {
+      const Process p = named("p", [](Value<int> a) { a = 4; }, v);
+      const Process q = named("q", [](Value<int> a) { a += 1; }, v);
+    }
+    const double values[] = {0, 0, 3, 0, std::numeric_limits<double>::quiet_NaN(), 1};
+    return values[v.get()];
+  });
+  REQUIRE(report.outcomes().size() == 3);
+  CHECK(report.outcomes()[0].text == "1");
+  CHECK(report.outcomes()[1].text == "3");
+  CHECK(report.outcomes()[2].text == "nan");
 }
 
 TEST_CASE("more processes than can be explored are refused") {

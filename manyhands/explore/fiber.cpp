@@ -30,6 +30,7 @@
 #ifdef MH_FIBER_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 #ifdef MH_FIBER_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -66,7 +67,13 @@ Fiber::Fiber(std::size_t stack_bytes) {
 }
 
 Fiber::~Fiber() {
-  if (mapping_ == nullptr || !ended()) return;
+  if (mapping_ == nullptr) return;
+  if (!ended()) {
+#ifdef MH_FIBER_ASAN
+    __lsan_register_root_region(stack_bottom_, stack_bytes_);  // lost on purpose: no leak to report
+#endif
+    return;
+  }
 #ifdef MH_FIBER_ASAN
   __asan_unpoison_memory_region(stack_bottom_, stack_bytes_);
 #endif
@@ -107,12 +114,8 @@ MH_NO_TSAN void Fiber::switch_to(Fiber& next) noexcept { leave_for(next, false);
 
 MH_NO_TSAN void Fiber::leave_for(Fiber& next, [[maybe_unused]] bool for_ever) noexcept {
   auto* const exceptions = abi::__cxa_get_globals();
-  std::memcpy(&exceptions_.caught, exceptions, sizeof(void*));
-  std::memcpy(&exceptions_.uncaught, reinterpret_cast<const char*>(exceptions) + sizeof(void*),
-              sizeof(unsigned int));
-  std::memcpy(exceptions, &next.exceptions_.caught, sizeof(void*));
-  std::memcpy(reinterpret_cast<char*>(exceptions) + sizeof(void*), &next.exceptions_.uncaught,
-              sizeof(unsigned int));
+  std::memcpy(static_cast<void*>(&exceptions_), exceptions, sizeof exceptions_);
+  std::memcpy(exceptions, &next.exceptions_, sizeof exceptions_);
   came_from_ = &next;  // the other side reads and clears it: it knows us, and has to know itself
 #ifdef MH_FIBER_ASAN
   __sanitizer_start_switch_fiber(for_ever ? nullptr : &fake_stack_, next.stack_bottom_, next.stack_bytes_);

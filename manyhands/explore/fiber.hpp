@@ -16,7 +16,7 @@ namespace manyhands::exploring {
 class Fiber {
  public:
   // What a fiber runs. Must not throw. Returns the fiber that goes on when this one has ended.
-  using Body = Fiber* (*)(void* context);
+  using Body = Fiber* (*)(void* argument);
 
   // The calling thread's own flow, which is running.
   Fiber() noexcept;
@@ -27,8 +27,8 @@ class Fiber {
   Fiber(const Fiber&) = delete;  // the stack refers to it
   Fiber& operator=(const Fiber&) = delete;
 
-  // From the next switch_to(*this) on, runs body(context). Requires that the fiber is new or has ended.
-  void start(Body body, void* context) noexcept;
+  // From the next switch_to(*this) on, runs body(argument). Requires that the fiber is new or has ended.
+  void start(Body body, void* argument) noexcept;
   // Leaves this fiber, which must be the running one, for `next`; returns when somebody switches back.
   void switch_to(Fiber& next) noexcept;
 

@@ -150,11 +150,17 @@ std::string text_of(const T& value) {
 
 // ---- Equality: by ==, and for what has none, or is not equal to itself as a NaN, by text.
 
+template <std::equality_comparable T>
+bool equals_itself(const T& value) {
+  const T& same = value;
+  return value == same;
+}
+
 template <class T>
 bool same_value(const T& a, const T& b) {
   if constexpr (std::equality_comparable<T>) {
     if (a == b) return true;
-    if (a == a && b == b) return false;
+    if (equals_itself(a) && equals_itself(b)) return false;
   }
   return text_of(a) == text_of(b);
 }

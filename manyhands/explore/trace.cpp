@@ -85,7 +85,7 @@ void Trace::add(FiberNumber fiber, const Action& action, bool preempts, bool tim
   std::copy_n(clock.begin(), count_, event_clocks_[here].begin());
 }
 
-FiberSet Trace::initials(Depth start, FiberNumber fiber, const Action& action, FiberSet enough) const {
+FiberSet Trace::initials(Depth depth, FiberNumber fiber, const Action& action, FiberSet enough) const {
   FiberSet present = 0;
   FiberSet found = 0;
   std::array<Depth, max_fibers> first;
@@ -96,9 +96,9 @@ FiberSet Trace::initials(Depth start, FiberNumber fiber, const Action& action, F
     }
     return true;
   };
-  for (Depth i = start + 1; i < depth(); ++i) {
+  for (Depth i = depth + 1; i < static_cast<Depth>(events_.size()); ++i) {
     const FiberNumber by = events_[i].fiber;
-    if ((present & only(by)) != 0 || precedes_event(start, i)) continue;
+    if ((present & only(by)) != 0 || precedes_event(depth, i)) continue;
     if (comes_first(event_clocks_[i])) found |= only(by);
     if ((found & enough) != 0) return found;
     present |= only(by);

@@ -164,7 +164,7 @@ FiberNumber World::launch(std::string_view name, void (*body)(void*), void* cont
 
 // An entry among the participants by that name, a spare one if possible: entering costs more than a run.
 shm::ThreadToken World::take_token(std::string_view name) {
-  constexpr std::size_t most_spare = 2 * max_fibers;
+  constexpr std::size_t most_spare = std::size_t{2} * max_fibers;
   const auto found =
       std::find_if(spare_.begin(), spare_.end(), [&](const Spare& spare) { return spare.name == name; });
   if (found != spare_.end()) {

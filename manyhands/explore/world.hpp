@@ -130,7 +130,7 @@ class World final : public shm::Scheduler {
   }
   FiberNumber launch(std::string_view name, void (*body)(void*), void* context);
   shm::ThreadToken take_token(std::string_view name);
-  static Fiber* run_slot(void* slot);
+  static Fiber* run_slot(void* context);
   FiberNumber end_current();
   ObjectNumber held_by(FiberNumber fiber) const noexcept;
   bool has_ended(FiberNumber number) const noexcept { return (state_.live & only(number)) == 0; }

@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "manyhands/base/stack_trace.hpp"
+#include "manyhands/process/pipe.hpp"
+#include "manyhands/shm/barrier.hpp"
+#include "manyhands/shm/lock_errors.hpp"
 #include "manyhands/task/state.hpp"
 #include "manyhands/wire/error.hpp"
 #include "manyhands/wire/remote_error.hpp"
@@ -14,7 +17,10 @@ namespace {
 // Errors of pools inside tasks, and of the workers themselves, arrive as what they are.
 [[maybe_unused]] const bool known =
     register_exception<MemoryLimitExceeded>() && register_exception<InitializerFailed>() &&
-    register_exception<PoolBroken>() && register_exception<DeadlineExceeded>();
+    register_exception<PoolBroken>() && register_exception<DeadlineExceeded>() &&
+    register_exception<LockAbandoned>() && register_exception<DeadlockError>() &&
+    register_exception<BrokenBarrier>() && register_exception<QueueClosed>() &&
+    register_exception<EndOfPipe>();
 
 std::string frame_text(const wire::Function& frame) {
   try {

@@ -4,7 +4,7 @@
 // packed for anywhere else they are an Error.
 
 #include <array>
-#include <optional>
+#include <memory>
 #include <span>
 
 #include "manyhands/shm/array.hpp"
@@ -50,7 +50,7 @@ struct Codec<Array<T>> {
     const auto lock = reader.unsigned_integer();
     return Array<T>::attach(
         block, first, Shape(std::span<const std::size_t>(extents.data(), fields - 3)),
-        lock == 0 ? std::nullopt : std::optional<Lock>(shm::Block::attach(lock, Lock::block_kind)));
+        lock == 0 ? nullptr : std::make_shared<Lock>(shm::Block::attach(lock, Lock::block_kind)));
   }
 };
 

@@ -10,6 +10,7 @@
 
 #include "manyhands/process/pool.hpp"
 #include "manyhands/process/process.hpp"
+#include "manyhands/process/queue.hpp"
 #include "tests/support.hpp"
 
 namespace manyhands {
@@ -128,6 +129,21 @@ TEST_CASE("a task that dies with an Array in its hands gives it back") {
                   WorkerDied);
   CHECK(pool.apply(sum, a) == 46);
   CHECK(test::eventually([&] { return refs(a) == 1; }));
+}
+
+TEST_CASE("errors of locks and queues reach the caller as themselves") {
+  Pool pool(1);
+  const Lock lock;
+  CHECK_THROWS_AS(pool.apply(
+                      [](const Lock& held) {
+                        held.lock();
+                        held.lock();
+                      },
+                      lock),
+                  DeadlockError);
+  Queue<int> queue(1);
+  queue.close();
+  CHECK_THROWS_AS(pool.apply([](Queue<int> in) { return in.get(); }, queue), QueueClosed);
 }
 
 TEST_CASE("a handle packed for nowhere is an error") {

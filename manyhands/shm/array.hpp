@@ -18,7 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <optional>
+#include <memory>
 #include <ranges>
 #include <span>
 #include <type_traits>
@@ -91,7 +91,7 @@ class Array {
         data_(first_of(block_)),
         shape_(shape),
         size_(shape.count()) {
-    if (options.with_lock) lock_.emplace();
+    if (options.with_lock) lock_ = std::make_shared<Lock>();
   }
   explicit Array(std::initializer_list<std::size_t> extents, ArrayOptions options = {})
       : Array(Shape(extents), options) {}
@@ -181,19 +181,20 @@ class Array {
   // The lock that was made with the Array, shared by all its handles and slices. Throws Error if there is
   // none.
   Lock& lock() const {
-    if (!lock_) shm::reject_lockless();
+    if (lock_ == nullptr) shm::reject_lockless();
     return *lock_;
   }
 
   // ---- For the codec (process/shared_codec.hpp).
 
   const shm::BlockPtr& block() const noexcept { return block_; }
-  const std::optional<Lock>& lock_handle() const noexcept { return lock_; }
+  const std::shared_ptr<Lock>& lock_handle() const noexcept { return lock_; }
   // Elements before the first, in the block.
   std::size_t first() const noexcept {
     return block_ == nullptr ? 0 : static_cast<std::size_t>(data_ - first_of(block_));
   }
-  static Array attach(shm::Offset payload, std::size_t first, const Shape& shape, std::optional<Lock> lock) {
+  static Array attach(shm::Offset payload, std::size_t first, const Shape& shape,
+                      std::shared_ptr<Lock> lock) {
     Array array;
     array.block_ = shm::attach_array(payload, type(), shape, first, sizeof(T));
     array.data_ = first_of(array.block_) + first;
@@ -223,8 +224,8 @@ class Array {
   shm::BlockPtr block_;  // null: no elements
   T* data_ = nullptr;
   Shape shape_{0};
-  std::size_t size_ = 0;  // the product of the extents
-  mutable std::optional<Lock> lock_;
+  std::size_t size_ = 0;        // the product of the extents
+  std::shared_ptr<Lock> lock_;  // shared by the handles of this process; null: none
 };
 
 // What Pool::map_shared returns: results that lie where the workers wrote them.
