@@ -223,8 +223,10 @@ FiberNumber World::end_current() {
 ObjectNumber World::held_by(FiberNumber fiber) const noexcept {
   ObjectNumber held = no_object;
   for (ObjectNumber i = 1; i < objects_.size(); ++i) {
-    if (!objects_[i].is_lock || shm::at<shm::LockState>(objects_[i].offset).owner() != slots_[fiber]->token)
+    // Looked at only if the fiber took it and did not release it: else its block may be another one's by now.
+    if ((objects_[i].takers & only(fiber)) == 0 || shm::header_of(objects_[i].offset).refs.load() == 0)
       continue;
+    if (shm::at<shm::LockState>(objects_[i].offset).owner() != slots_[fiber]->token) continue;
     held = held == no_object ? i : all_objects;
   }
   return held;
@@ -392,7 +394,7 @@ FiberNumber World::decide() {
     }
     if (unwanted_) next = preferred(state_, state_.enabled);
     slots_[next]->timed_out = (state_.ready & only(next)) == 0;
-    follow_wait(*slots_[next], pending_[next].action);
+    follow_locks(*slots_[next], pending_[next].action);
     state_.previous = next;
     return next;
   } catch (...) {
@@ -416,11 +418,19 @@ FiberNumber World::stop(RunEnd end) noexcept {
 
 // ---- The end of a run that cannot go on.
 
-// Keeps track of the lock that Condition::wait gives up: wait, release, wait, acquire.
-void World::follow_wait(Slot& slot, const Action& action) const noexcept {
+// Keeps track of who may have a lock, and of the lock that Condition::wait gives up: wait, release, wait,
+// acquire.
+void World::follow_locks(Slot& slot, const Action& action) noexcept {
+  const bool is_lock = action.object < objects_.size() && objects_[action.object].is_lock;
+  if (is_lock && action.kind == shm::OpKind::acquire && !slot.timed_out) {
+    objects_[action.object].takers |= only(slot.number);
+  } else if (is_lock && action.kind == shm::OpKind::release) {
+    const auto& lock = shm::at<shm::LockState>(objects_[action.object].offset);
+    if (lock.depth.load(std::memory_order_relaxed) == 0) objects_[action.object].takers &= ~only(slot.number);
+  }
   if (action.kind == shm::OpKind::wait && objects_[action.object].kind == shm::BlockKind::condition) {
     slot.in_wait = true;
-  } else if (slot.in_wait && action.kind == shm::OpKind::release && objects_[action.object].is_lock) {
+  } else if (slot.in_wait && is_lock && action.kind == shm::OpKind::release) {
     slot.given_up = action.object;
   } else {
     slot.in_wait = false;

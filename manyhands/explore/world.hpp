@@ -106,6 +106,7 @@ class World final : public shm::Scheduler {
     shm::BlockKind kind = shm::BlockKind::raw;
     std::uint32_t number = 0;  // of its kind in the program
     bool is_lock = false;
+    FiberSet takers = 0;  // of a lock: who took it, or tried to, and did not release it since
     std::array<char, sizeof(shm::LockState::name)> name{};
   };
   struct TableEntry {
@@ -134,7 +135,7 @@ class World final : public shm::Scheduler {
   FiberNumber end_current();
   ObjectNumber held_by(FiberNumber fiber) const noexcept;
   bool has_ended(FiberNumber number) const noexcept { return (state_.live & only(number)) == 0; }
-  void follow_wait(Slot& slot, const Action& action) const noexcept;
+  void follow_locks(Slot& slot, const Action& action) noexcept;
   void unwind();
   void unwind(FiberNumber fiber);
   std::string describe_deadlock() const;

@@ -14,6 +14,7 @@
 #include "manyhands/process/message.hpp"
 #include "manyhands/process/process.hpp"
 #include "manyhands/process/process_record.hpp"
+#include "manyhands/shm/barrier.hpp"
 #include "manyhands/shm/race.hpp"
 #include "manyhands/wire/call.hpp"
 #include "manyhands/wire/remote_error.hpp"
@@ -26,10 +27,16 @@ shm::Offset this_record = 0;  // of this process, if an mh::Process started it
 
 class NoReply final : public wire::Reply {
  public:
+  explicit NoReply(ProcessRecord& record) : record_(record) {}
+  // The handles that the message names are ours by now, or were dropped: it must not keep them.
+  void unpacked() override {
+    if (const shm::Offset call = record_.call.exchange(0); call != 0) shm::release(call);
+  }
   wire::Writer& writer() override { return writer_; }
   void value(const wire::Writer&) override {}
 
  private:
+  ProcessRecord& record_;
   wire::Writer writer_;
 };
 
@@ -50,7 +57,7 @@ int run_call(ProcessRecord& record) {
   const ThrowTracer tracer;
   try {
     const auto thunk = reinterpret_cast<wire::CallThunk>(const_cast<void*>(wire::address_of(record.thunk)));
-    NoReply reply;
+    NoReply reply(record);
     const shm::Offset message = record.call.load();
     const auto packet = open_message(message);
     wire::Reader reader(packet.message(), packet.buffers());
@@ -91,6 +98,7 @@ void run_process(shm::Offset offset) {
   shm::futex_wake_all(record.state);
   if (shm::watching_races()) shm::race::acquired(offset);
   const int code = run_call(record);
+  shm::leave_barriers();  // an orderly end is no death
   if (shm::watching_races()) shm::race::released(offset);
   std::fflush(nullptr);
   ::_exit(code);

@@ -15,6 +15,7 @@
 #include "manyhands/process/worker.hpp"
 #include "manyhands/process/zygote.hpp"
 #include "manyhands/shm/heap.hpp"
+#include "manyhands/shm/participants.hpp"
 
 namespace manyhands {
 namespace {
@@ -71,6 +72,7 @@ void init(int argc, char** argv, const InitOptions& options) {
   if (argc == 2 && parse_argument(argv[1], process::process_argument, process)) become_process(process);
   process::set_on_interrupt(options.on_interrupt);
   process::ensure_zygote();
+  shm::name_this_process("main");
   called.store(true);
 }
 

@@ -107,6 +107,7 @@ class RealProcess final : public ProcessLife {
 
   std::optional<int> exit_code() override {
     reap();
+    if (is_lost() && !shm::is_alive(record().thread.load())) record_end(block_->offset(), SIGKILL, 0);
     if (!has_ended(record())) return std::nullopt;
     const int status = record().status.load();
     if (state_of(record()) == ProcessState::failed) return 1;
@@ -186,7 +187,7 @@ class RealProcess final : public ProcessLife {
   }
 
   // The zygote is gone, which takes all processes along and tells nobody.
-  bool is_lost() const { return !has_ended(record()) && !zygote_lives(); }
+  bool is_lost() const { return start_ != Start::fork && !has_ended(record()) && !zygote_lives(); }
 
   shm::BlockPtr block_;
   Start start_;
@@ -342,7 +343,7 @@ Process::~Process() { finish(); }
 void Process::finish() noexcept {
   if (life_ == nullptr) return;
   try {
-    if (std::uncaught_exceptions() > 0 && !process::is_explored()) life_->signal(SIGKILL);
+    if (std::uncaught_exceptions() > exceptions_ && !process::is_explored()) life_->signal(SIGKILL);
     life_->join({}, std::source_location::current());
   } catch (const std::exception& e) {
     std::fprintf(stderr, "manyhands: process '%s': %s\n", life_->name.c_str(), e.what());

@@ -144,7 +144,8 @@ class Process {
   process::ProcessLife& life() const;
   void finish() noexcept;
 
-  std::unique_ptr<process::ProcessLife> life_;  // null: moved from or detached
+  std::unique_ptr<process::ProcessLife> life_;   // null: moved from or detached
+  int exceptions_ = std::uncaught_exceptions();  // that were passing when the process was started
 };
 
 struct ProcessInfo {

@@ -122,11 +122,8 @@ std::string QueueCore::describe() const {
 
 // Throws if nobody is left who could ever end this wait.
 void QueueCore::require_company(const char* what) const {
-  if (shm::header_of(block_->offset()).refs.load() > 1) {
-    shm::sweep();  // they may have been killed, with nobody to tell
-    if (shm::header_of(block_->offset()).refs.load() > 1) return;
-  }
-  if (threads_of_this_process() > 1) return;
+  if (shm::header_of(block_->offset()).refs.load() > 1) return;
+  if (threads_of_this_process() != 1) return;
   throw Error(fmt::format("{} on {} would wait for ever: no other process or thread has it any more", what,
                           describe()));
 }
@@ -160,7 +157,9 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
     if (ready()) return true;
     if (why != shm::WakeReason::timed_out) continue;
     waiting.look();
-    if (!deadline.bounded() && slices % 8 == 7) require_company(what);
+    if (slices % 8 != 7) continue;
+    shm::sweep();  // somebody may have been killed with nobody to tell
+    if (!deadline.bounded()) require_company(what);
   }
 }
 

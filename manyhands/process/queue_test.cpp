@@ -210,6 +210,16 @@ TEST_CASE("producers killed at random moments leave the queue whole for the othe
   }
 }
 
+TEST_CASE("a forked process that was killed and never joined is missed all the same") {
+  Queue<int> queue(1);
+  Process killed{{.start = Start::fork}, [](Queue<int>) { ::raise(SIGKILL); }, queue};
+  CHECK_THROWS_WITH_AS(static_cast<void>(queue.get()), doctest::Contains("would wait for ever"), Error);
+  Pipe pipe;
+  Process also{{.start = Start::fork}, [](Connection) { ::raise(SIGKILL); }, std::move(pipe.second)};
+  pipe.second = pipe.first;  // ours is gone
+  CHECK_THROWS_AS(static_cast<void>(pipe.first.recv<int>(20s)), EndOfPipe);
+}
+
 TEST_CASE("a pipe carries values of any type both ways") {
   Pipe pipe;
   Process p{[](Connection c) {

@@ -11,6 +11,7 @@
 #include "manyhands/process/pool.hpp"
 #include "manyhands/process/process.hpp"
 #include "manyhands/process/queue.hpp"
+#include "manyhands/shm/value.hpp"
 #include "tests/support.hpp"
 
 namespace manyhands {

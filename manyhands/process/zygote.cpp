@@ -364,6 +364,13 @@ std::atomic<int> door_fd{-1};
 // Where the zygote wrote its token; 0 in processes started by exec, which cannot know it.
 shm::Offset zygote_token = 0;
 
+FdChannel open_door() {
+  UniqueFd door(::fcntl(door_fd.load(), F_DUPFD_CLOEXEC, 0));
+  if (!door)
+    throw_errno("ask the zygote for a process: this program has no descriptor left for it (ulimit -n)");
+  return FdChannel(std::move(door));
+}
+
 class ZygoteSpawner final : public Spawner {
  public:
   explicit ZygoteSpawner(FdChannel channel) : channel_(std::move(channel)) {}
@@ -466,9 +473,14 @@ bool zygote_lives() noexcept {
 }
 
 void ask_zygote_for(shm::Offset record, ZygoteSpawn how) {
-  const FdChannel door(UniqueFd(::fcntl(door_fd.load(), F_DUPFD_CLOEXEC, 0)));
+  const FdChannel door = open_door();
   shm::add_ref(record);  // the zygote's
-  if (door.send(bytes_of(StartProcess{record, ::getpid(), how}))) return;
+  try {
+    if (door.send(bytes_of(StartProcess{record, ::getpid(), how}))) return;
+  } catch (...) {
+    shm::release(record);
+    throw;
+  }
   shm::release(record);
   adopt_zygote_door(UniqueFd());  // the next process may start a new one
   throw Error("the zygote, from which processes are started, is gone; someone killed it");
@@ -478,7 +490,7 @@ std::unique_ptr<Spawner> open_zygote_pool(const shm::Segment& board, int supervi
                                           ZygoteSpawn how) {
   ensure_zygote();
   auto [ours, theirs] = FdChannel::make_pair();
-  const FdChannel door(UniqueFd(::fcntl(door_fd.load(), F_DUPFD_CLOEXEC, 0)));
+  const FdChannel door = open_door();
   const int fds[] = {theirs.fd(), board.fd(), supervisor_fd};
   if (!door.send(bytes_of(OpenPool{workers, how}), fds)) {
     adopt_zygote_door(UniqueFd());  // the next pool may start a new one

@@ -18,6 +18,7 @@
 #include "manyhands/base/bytes.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/unique_fd.hpp"
+#include "manyhands/shm/participants.hpp"
 #include "manyhands/shm/segment.hpp"
 
 namespace manyhands::shm {
@@ -132,12 +133,18 @@ void create() {
     size = std::min(size, limit.rlim_cur / 4);
   size = std::max(round_up(size, large_page), tables_end + 4 * large_page);
   void* address = MAP_FAILED;
+  int error = 0;
   for (;; size = round_up(size / 2, large_page)) {
-    if (::ftruncate(memory.get(), static_cast<off_t>(size)) == 0) address = map(memory.get(), size);
+    error = resize(memory.get(), size);
+    if (error == 0) address = map(memory.get(), size);
     if (address != MAP_FAILED || size / 2 < tables_end + 4 * large_page) break;
   }
-  if (address == MAP_FAILED)
-    throw_errno(fmt::format("reserve {} bytes of address space for shared memory", size));
+  if (address == MAP_FAILED) {
+    throw SystemError(
+        fmt::format("reserve {} MiB of address space for shared memory (see ulimit -v and ulimit -f)",
+                    size >> 20),
+        error != 0 ? error : errno);
+  }
   base = static_cast<std::byte*>(address);
   HeapHeader& heap = header();
   heap.size = size;
@@ -252,7 +259,8 @@ Offset allocate(std::size_t size, BlockKind kind, Zero zero) {
       try {
         require_memory(size - warm, what.c_str());
       } catch (const ResourceExhausted&) {
-        trim();  // what free blocks keep may be enough
+        sweep();  // what dead processes held, and what free blocks keep, may be enough
+        trim();
         require_memory(size - warm, what.c_str());
       }
     } catch (...) {

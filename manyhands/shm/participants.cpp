@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -94,20 +96,22 @@ bool is_current(ThreadToken token, const ThreadSlot& slot) noexcept {
   return slot.generation.load(std::memory_order_acquire) == token >> slot_bits;
 }
 
-// State letter and start time from /proc/PID[/task/TID]/stat; false if there is no such process.
+// State letter and start time from /proc/PID[/task/TID]/stat.
 struct Stat {
   char state = 0;
   std::uint64_t start = 0;
 };
-bool read_stat(const char* path, Stat& stat) noexcept {
+// unknown: /proc could not be read, as when this process has no descriptor left. That is no sign of death.
+enum class Look { gone, seen, unknown };
+Look read_stat(const char* path, Stat& stat) noexcept {
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
+  if (fd < 0) return errno == ENOENT || errno == ESRCH ? Look::gone : Look::unknown;
   std::array<char, 1024> text{};
   const ssize_t size = ::read(fd, text.data(), text.size() - 1);
   ::close(fd);
-  if (size <= 0) return false;
+  if (size <= 0) return Look::gone;                 // ended since it was opened
   const char* at = std::strrchr(text.data(), ')');  // the name before may hold anything
-  if (at == nullptr || at[1] == '\0') return false;
+  if (at == nullptr || at[1] == '\0') return Look::unknown;
   at += 2;
   stat.state = *at;
   for (int field = 3; field < 22 && at != nullptr; ++field) {
@@ -115,14 +119,14 @@ bool read_stat(const char* path, Stat& stat) noexcept {
     if (at != nullptr) ++at;
   }
   stat.start = at != nullptr ? std::strtoull(at, nullptr, 10) : 0;
-  return true;
+  return Look::seen;
 }
-bool read_process_stat(pid_t pid, Stat& stat) noexcept {
+Look read_process_stat(pid_t pid, Stat& stat) noexcept {
   std::array<char, 32> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/stat", pid);
   return read_stat(path.data(), stat);
 }
-bool read_thread_stat(pid_t pid, pid_t tid, Stat& stat) noexcept {
+Look read_thread_stat(pid_t pid, pid_t tid, Stat& stat) noexcept {
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/task/%d/stat", pid, tid);
   return read_stat(path.data(), stat);
@@ -133,7 +137,15 @@ bool is_running(const Stat& stat) noexcept {
 
 bool process_lives(pid_t pid, std::uint64_t start) noexcept {
   Stat stat;
-  return read_process_stat(pid, stat) && is_running(stat) && (start == 0 || stat.start == start);
+  switch (read_process_stat(pid, stat)) {
+    case Look::gone:
+      return false;
+    case Look::unknown:
+      return ::kill(pid, 0) == 0 || errno != ESRCH;
+    case Look::seen:
+      break;
+  }
+  return is_running(stat) && (start == 0 || stat.start == start);
 }
 
 // ---- This process.
@@ -265,10 +277,12 @@ bool thread_lives(ThreadToken token, const Tables& where) noexcept {
   const pid_t pid = slot.pid.load(std::memory_order_relaxed);
   const pid_t tid = slot.tid.load(std::memory_order_acquire);
   if (tid == 0 || pid == tid) return process_lives(pid, slot.process_start.load(std::memory_order_relaxed));
+  if (!process_lives(pid, slot.process_start.load(std::memory_order_relaxed))) return false;
   Stat stat;
-  return process_lives(pid, slot.process_start.load(std::memory_order_relaxed)) &&
-         read_thread_stat(pid, tid, stat) && is_running(stat) &&
-         stat.start == slot.start.load(std::memory_order_relaxed);
+  const Look look = read_thread_stat(pid, tid, stat);
+  if (look != Look::seen) return look == Look::unknown;
+  const std::uint64_t start = slot.start.load(std::memory_order_relaxed);
+  return is_running(stat) && (start == 0 || stat.start == start);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include "manyhands/shm/participants.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,6 +56,21 @@ TEST_CASE("a forked child is another participant, and seen dead when it was kill
   sweep();
   CHECK(live_processes() == before);
   CHECK(describe_thread(token.load()).name == "the child");
+}
+
+TEST_CASE("who cannot look into /proc takes nobody for dead") {
+  const ThreadToken mine = this_thread_token();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    rlimit none{3, 3};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+    while (::open("/dev/null", O_RDONLY) >= 0) {
+    }
+    ::_exit(is_alive(mine) && is_alive(this_thread_token()) ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
 }
 
 TEST_CASE("a fiber stands in for its thread") {

@@ -1,9 +1,12 @@
 #include "manyhands/shm/segment.hpp"
 
 #include <fmt/core.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -61,11 +64,26 @@ std::uint64_t cgroup_memory_left() {
 
 }  // namespace
 
+int resize(int fd, std::size_t size_bytes) noexcept {
+  sigset_t limit;
+  sigset_t before;
+  ::sigemptyset(&limit);
+  ::sigaddset(&limit, SIGXFSZ);
+  ::pthread_sigmask(SIG_BLOCK, &limit, &before);
+  const int error = ::ftruncate(fd, static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
+  const timespec now{};
+  if (error == EFBIG) ::sigtimedwait(&limit, nullptr, &now);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return error;
+}
+
 Segment Segment::create(std::size_t size_bytes) {
   UniqueFd fd(::memfd_create("manyhands", MFD_CLOEXEC));
   if (!fd) throw_errno("create a shared segment");
-  if (::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) != 0) {
-    throw_errno(fmt::format("size a shared segment to {} bytes", size_bytes));
+  if (const int error = resize(fd.get(), size_bytes); error != 0) {
+    throw SystemError(fmt::format("size a shared segment to {} bytes{}", size_bytes,
+                                  error == EFBIG ? " (ulimit -f is too small for that)" : ""),
+                      error);
   }
   std::byte* data = map(fd.get(), size_bytes);
   return {std::move(fd), data, size_bytes};

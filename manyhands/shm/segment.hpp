@@ -41,6 +41,10 @@ class Segment {
   std::size_t size_ = 0;
 };
 
+// ftruncate() that does not end the program by SIGXFSZ where a limit on file sizes stands in the way; errno
+// or 0.
+int resize(int fd, std::size_t size_bytes) noexcept;
+
 // Throws ResourceExhausted, with the numbers, if `size_bytes` more bytes than now would not fit into the
 // machine's available memory or this process's cgroup. `what` names the purpose in the message. Reads /proc
 // and /sys.

@@ -153,7 +153,9 @@ class Value {
   // Throws Error if the block holds a value of another type.
   explicit Value(shm::BlockPtr block)
       : Value((shm::check_value_block(block, type(), typeid(T).name()), block), Unchecked{}) {}
-  Value(const Value&) = default;  // a moved-from handle stays good
+  Value(const Value&) = default;
+  Value(Value&& other) noexcept
+      : Value(static_cast<const Value&>(other)) {}  // a moved-from handle stays good
   Value& operator=(const Value&) = delete;
 
   // ---- Plain access. Each compound assignment is a load and then a store.

@@ -45,6 +45,7 @@ class Reply {
  public:
   virtual void value(const Writer& writer) = 0;
   virtual Writer& writer() = 0;  // an empty Writer to pack the value with
+  virtual void unpacked() {}     // the call's message was read and is not needed any more
 
  protected:
   ~Reply() = default;
@@ -69,6 +70,7 @@ template <class F, class... Args>
 void run_call(Reader& call, Reply& reply) {
   const F f = unpack_callable<F>(call);
   std::tuple<Args...> args{unpack<Args>(call)...};  // braces: in order
+  reply.unpacked();
   using R = ResultOf<F, Args...>;
   const auto run = [&](Args&... values) -> decltype(auto) { return call_with(f, values...); };
   if constexpr (std::is_void_v<R>) {
