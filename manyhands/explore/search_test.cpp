@@ -221,10 +221,16 @@ Ends explore_by(const RandomProgram& program, const Method& method, const Explor
   return ends;
 }
 
-// MANYHANDS_TEST_PROGRAMS=N: more of them.
+// MANYHANDS_TEST_PROGRAMS=N: more of them. Under a sanitizer, which slows the search ten times or more,
+// fewer.
 unsigned programs_to_try() {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  constexpr unsigned by_default = 30;
+#else
+  constexpr unsigned by_default = 150;
+#endif
   const char* const text = ::getenv("MANYHANDS_TEST_PROGRAMS");
-  return text != nullptr ? static_cast<unsigned>(std::stoul(text)) : 150;
+  return text != nullptr ? static_cast<unsigned>(std::stoul(text)) : by_default;
 }
 
 struct Tally {
