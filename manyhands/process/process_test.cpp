@@ -224,7 +224,9 @@ TEST_CASE("a hundred processes killed at random moments are seen to end, and wha
                 }
               },
               word, std::string(5000, 'x')};
-    for (int spin = 0; spin < round * 20; ++spin) std::this_thread::yield();
+    // By the clock: on a busy machine a count of yields may take minutes.
+    const Deadline moment(std::chrono::microseconds(round * 10));
+    while (!moment.passed()) std::this_thread::yield();
     p.kill();
     REQUIRE(p.join());
     CHECK(p.exit_code() == -SIGKILL);
