@@ -1,0 +1,8 @@
+#pragma once
+#include "manyhands/mpi/point_to_point.hpp"
+namespace manyhands::mpi {
+class Collectives : public PointToPoint {
+ protected:
+  using PointToPoint::PointToPoint;
+};
+}  // namespace manyhands::mpi

@@ -1,0 +1,159 @@
+#pragma once
+// Communicator: the handle of a communicator and what all kinds of them have: rank, size, name, attributes,
+// owner.
+//
+// Comm, Cart, Graph and Intercomm derive from it, in steps of one idea each: Communicator (the handle),
+// PointToPoint (messages between two), then collectives.
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "manyhands/mpi/error.hpp"
+#include "manyhands/mpi/info.hpp"
+#include "manyhands/mpi/lifetime.hpp"
+
+namespace manyhands::mpi {
+
+class Group;
+
+// How two communicators or groups compare.
+enum class Comparison : int {
+  identical = MPI_IDENT,      // the same object
+  congruent = MPI_CONGRUENT,  // the same ranks in the same order, another context
+  similar = MPI_SIMILAR,      // the same ranks in another order
+  unequal = MPI_UNEQUAL,
+};
+
+namespace detail {
+
+class LateReceive;
+
+// What manyhands keeps with each MPI communicator, as an attribute of it: shared by all handles to it,
+// deleted with it.
+struct CommState {
+  MPI_Comm comm = MPI_COMM_NULL;
+  int rank = 0;
+  int size = 0;   // of the local group
+  int peers = 0;  // ranks that messages go to: size, or the remote group's size
+  bool inter = false;
+  MPI_Comm internal =
+      MPI_COMM_NULL;  // a duplicate for our own messages; made by the first collective that needs it
+
+  std::mutex mutex;
+  std::vector<LateReceive*>
+      unmatched;  // irecv()s of unknown size in the order of their posting; guarded by mutex
+};
+
+// The state of `comm`, made if it has none. Requires: active.
+CommState& state_of(MPI_Comm comm);
+// The internal duplicate; collective over the communicator the first time.
+MPI_Comm internal_of(CommState& state);
+
+}  // namespace detail
+
+// A resource: moved, not copied. One thread at a time, and from several threads only with
+// ThreadLevel::multiple; collectives of one communicator never from two threads at once: dup() it for each.
+class Communicator {
+ public:
+  // The rank of this process, and the number of processes (of the local group, for an Intercomm). No call of
+  // MPI.
+  int rank() const noexcept { return state_->rank; }
+  int size() const noexcept { return state_->size; }
+
+  MPI_Comm native() const noexcept { return state_ == nullptr ? MPI_COMM_NULL : state_->comm; }
+  // Gives the raw handle away; who takes it frees it. This object is empty then.
+  MPI_Comm release() noexcept;
+  // False for one that was moved from, released, or made for a rank that takes no part (split with
+  // mpi::undefined).
+  explicit operator bool() const noexcept { return state_ != nullptr; }
+
+  std::string name() const;
+  void set_name(const std::string& name);
+  Comparison compare(const Communicator& other) const;
+  bool is_inter() const noexcept { return state_->inter; }
+  Group group() const;
+  // The hints that the MPI uses for this communicator, and new ones for it (collective).
+  Info info() const;
+  void set_info(const Info& info);
+
+  // Ends the job: all processes of this communicator at least. Never returns.
+  [[noreturn]] void abort(int exit_status = 1) const;
+  // Frees the communicator now instead of in the destructor; collective. Throws Error if MPI reports one.
+  void free();
+
+  ~Communicator();
+  Communicator(Communicator&& other) noexcept;
+  Communicator& operator=(Communicator&& other) noexcept;
+
+ protected:
+  enum class Ownership : bool { viewed, owned };
+  Communicator() = default;
+  // MPI_COMM_NULL makes an empty one.
+  Communicator(MPI_Comm comm, Ownership ownership);
+  detail::CommState& state(const char* operation) const {
+    detail::require_active(operation);
+    if (state_ == nullptr) [[unlikely]]
+      fail_empty(operation);
+    return *state_;
+  }
+  [[noreturn]] static void fail_empty(const char* operation);
+
+  detail::CommState* state_ = nullptr;
+  Ownership ownership_ = Ownership::viewed;
+
+ private:
+  void free_quietly() noexcept;
+};
+
+// A value that travels with a communicator: caching as MPI calls it. A dup()ed communicator gets a copy. One
+// key per purpose, for the process's life; keys live at least as long as the communicators that use them.
+template <class T>
+class AttributeKey {
+ public:
+  AttributeKey() {
+    detail::require_active("AttributeKey");
+    detail::check(MPI_Comm_create_keyval(&copy, &destroy, &key_, nullptr), "AttributeKey");
+  }
+  AttributeKey(const AttributeKey&) = delete;
+  AttributeKey& operator=(const AttributeKey&) = delete;
+  ~AttributeKey() {
+    if (is_active()) MPI_Comm_free_keyval(&key_);
+  }
+
+  void set(const Communicator& comm, T value) const {
+    auto held = std::make_unique<T>(std::move(value));
+    detail::check(MPI_Comm_set_attr(comm.native(), key_, held.get()), "AttributeKey::set",
+                  {.comm = comm.native()});
+    static_cast<void>(held.release());  // destroy() deletes it
+  }
+  // The value, null if the communicator has none; valid until it is set again or erased.
+  T* get(const Communicator& comm) const {
+    T* value = nullptr;
+    int found = 0;
+    detail::check(MPI_Comm_get_attr(comm.native(), key_, &value, &found), "AttributeKey::get",
+                  {.comm = comm.native()});
+    return found != 0 ? value : nullptr;
+  }
+  void erase(const Communicator& comm) const {
+    detail::check(MPI_Comm_delete_attr(comm.native(), key_), "AttributeKey::erase", {.comm = comm.native()});
+  }
+
+ private:
+  static int copy(MPI_Comm, int, void*, void* from, void* to, int* flag) {
+    *static_cast<T**>(to) = new T(*static_cast<T*>(from));
+    *flag = 1;
+    return MPI_SUCCESS;
+  }
+  static int destroy(MPI_Comm, int, void* value, void*) {
+    delete static_cast<T*>(value);
+    return MPI_SUCCESS;
+  }
+  int key_ = MPI_KEYVAL_INVALID;
+};
+
+}  // namespace manyhands::mpi

@@ -1,0 +1,191 @@
+#include "manyhands/mpi/datatype.hpp"
+
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <limits>
+#include <vector>
+
+namespace manyhands::mpi {
+namespace {
+
+MPI_Datatype committed(MPI_Datatype type) {
+  detail::check(MPI_Type_commit(&type), "Datatype");
+  return type;
+}
+
+}  // namespace
+
+Datatype& Datatype::operator=(Datatype&& other) noexcept {
+  if (this != &other) {
+    this->~Datatype();
+    type_ = std::exchange(other.type_, MPI_DATATYPE_NULL);
+    owned_ = other.owned_;
+  }
+  return *this;
+}
+
+Datatype::~Datatype() {
+  if (owned_ && type_ != MPI_DATATYPE_NULL && is_active()) MPI_Type_free(&type_);
+}
+
+Datatype Datatype::contiguous_of(MPI_Count count, MPI_Datatype of) {
+  constexpr MPI_Count chunk = 1 << 30;
+  if (count < 0)
+    detail::fail(Errc::count, "Datatype::contiguous", {},
+                 "a number of elements below 0: " + std::to_string(count));
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  if (count <= std::numeric_limits<int>::max()) {
+    detail::check(MPI_Type_contiguous(static_cast<int>(count), of, &type), "Datatype::contiguous");
+    return Datatype(committed(type), true);
+  }
+  // Whole chunks, and the rest behind them.
+  MPI_Aint lower = 0;
+  MPI_Aint extent = 0;
+  detail::check(MPI_Type_get_extent(of, &lower, &extent), "Datatype::contiguous");
+  MPI_Datatype one_chunk = MPI_DATATYPE_NULL;
+  detail::check(MPI_Type_contiguous(static_cast<int>(chunk), of, &one_chunk), "Datatype::contiguous");
+  const int lengths[] = {static_cast<int>(count / chunk), static_cast<int>(count % chunk)};
+  const MPI_Aint offsets[] = {0, static_cast<MPI_Aint>(count / chunk * chunk) * extent};
+  const MPI_Datatype types[] = {one_chunk, of};
+  const int made = MPI_Type_create_struct(2, lengths, offsets, types, &type);
+  MPI_Type_free(&one_chunk);
+  detail::check(made, "Datatype::contiguous");
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::make_vector(int count, int length, int stride, MPI_Datatype of) {
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(MPI_Type_vector(count, length, stride, of, &type), "Datatype::vector", {.count = count});
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::make_hvector(int count, int length, MPI_Aint stride_bytes, MPI_Datatype of) {
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(MPI_Type_create_hvector(count, length, stride_bytes, of, &type), "Datatype::hvector",
+                {.count = count});
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::make_indexed(std::span<const int> lengths, std::span<const int> starts, MPI_Datatype of) {
+  if (lengths.size() != starts.size())
+    detail::fail(
+        Errc::arg, "Datatype::indexed", {},
+        std::to_string(lengths.size()) + " lengths, but " + std::to_string(starts.size()) + " starts");
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(MPI_Type_indexed(static_cast<int>(lengths.size()), lengths.data(), starts.data(), of, &type),
+                "Datatype::indexed");
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::make_indexed_block(int length, std::span<const int> starts, MPI_Datatype of) {
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(
+      MPI_Type_create_indexed_block(static_cast<int>(starts.size()), length, starts.data(), of, &type),
+      "Datatype::indexed_block");
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::make_subarray(std::span<const int> full_shape, std::span<const int> shape,
+                                 std::span<const int> starts, MPI_Datatype of) {
+  if (shape.size() != full_shape.size() || starts.size() != full_shape.size())
+    detail::fail(Errc::dims, "Datatype::subarray", {},
+                 "full shape, shape and starts have different numbers of dimensions");
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(MPI_Type_create_subarray(static_cast<int>(shape.size()), full_shape.data(), shape.data(),
+                                         starts.data(), MPI_ORDER_C, of, &type),
+                "Datatype::subarray");
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::structure(std::span<const int> lengths, std::span<const MPI_Aint> offsets,
+                             std::span<const MPI_Datatype> types) {
+  if (lengths.size() != offsets.size() || lengths.size() != types.size())
+    detail::fail(Errc::arg, "Datatype::structure", {}, "different numbers of lengths, offsets and types");
+  detail::require_active("Datatype::structure");
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(MPI_Type_create_struct(static_cast<int>(lengths.size()), lengths.data(), offsets.data(),
+                                       types.data(), &type),
+                "Datatype::structure");
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::resized(MPI_Aint lower_bound, MPI_Aint extent) const {
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(MPI_Type_create_resized(type_, lower_bound, extent, &type), "Datatype::resized");
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::dup() const {
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(MPI_Type_dup(type_, &type), "Datatype::dup");
+  return Datatype(type, true);
+}
+
+MPI_Count Datatype::size() const {
+  MPI_Count bytes = 0;
+  detail::check(MPI_Type_size_x(type_, &bytes), "Datatype::size");
+  return bytes;
+}
+
+MPI_Count Datatype::extent() const {
+  MPI_Count lower = 0;
+  MPI_Count bytes = 0;
+  detail::check(MPI_Type_get_extent_x(type_, &lower, &bytes), "Datatype::extent");
+  return bytes;
+}
+
+MPI_Count Datatype::lower_bound() const {
+  MPI_Count lower = 0;
+  MPI_Count bytes = 0;
+  detail::check(MPI_Type_get_extent_x(type_, &lower, &bytes), "Datatype::lower_bound");
+  return lower;
+}
+
+std::string Datatype::name() const {
+  char text[MPI_MAX_OBJECT_NAME];
+  int length = 0;
+  detail::check(MPI_Type_get_name(type_, text, &length), "Datatype::name");
+  return {text, static_cast<std::size_t>(length)};
+}
+
+void Datatype::set_name(const std::string& name) {
+  detail::check(MPI_Type_set_name(type_, name.c_str()), "Datatype::set_name");
+}
+
+namespace detail {
+
+void free_at_finalize(MPI_Datatype type) {
+  at_finalize([type]() mutable { MPI_Type_free(&type); });
+}
+
+MPI_Datatype make_bytes_type(std::size_t size) {
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  check(MPI_Type_contiguous(static_cast<int>(size), MPI_BYTE, &type), "datatype");
+  free_at_finalize(committed(type));
+  return type;
+}
+
+MPI_Datatype make_struct_type(std::span<const int> lengths, std::span<const MPI_Aint> offsets,
+                              std::span<const MPI_Datatype> types, std::size_t extent, const char* name) {
+  MPI_Datatype packed = MPI_DATATYPE_NULL;
+  check(MPI_Type_create_struct(static_cast<int>(lengths.size()), lengths.data(), offsets.data(), types.data(),
+                               &packed),
+        "datatype_of");
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  const int resized = MPI_Type_create_resized(packed, 0, static_cast<MPI_Aint>(extent), &type);
+  MPI_Type_free(&packed);
+  check(resized, "datatype_of");
+  type = committed(type);
+  int status = 0;
+  char* const plain = abi::__cxa_demangle(name, nullptr, nullptr, &status);
+  std::string text = status == 0 ? plain : name;
+  std::free(plain);
+  text.resize(std::min(text.size(), std::size_t{MPI_MAX_OBJECT_NAME - 1}));
+  MPI_Type_set_name(type, text.c_str());
+  free_at_finalize(type);
+  return type;
+}
+
+}  // namespace detail
+}  // namespace manyhands::mpi

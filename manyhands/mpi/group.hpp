@@ -1,0 +1,66 @@
+#pragma once
+// Group: an ordered set of processes, from which communicators are made. Local: no call of a group
+// communicates.
+
+#include <array>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "manyhands/mpi/communicator.hpp"
+
+namespace manyhands::mpi {
+
+// A resource with set operations. Ranks are positions in the group; mpi::undefined stands for "not a member".
+inline constexpr int undefined = MPI_UNDEFINED;
+
+// Ranks first, first + stride, ... up to last.
+struct RankRange {
+  int first = 0;
+  int last = 0;
+  int stride = 1;
+};
+
+class Group {
+ public:
+  Group() = default;  // the empty group
+  static Group adopt(MPI_Group raw) noexcept { return Group(raw); }
+
+  int size() const;
+  int rank() const;  // of this process; undefined if it is no member
+  bool empty() const { return size() == 0; }
+
+  Group include(std::span<const int> ranks) const;  // in this order
+  Group exclude(std::span<const int> ranks) const;
+  Group include(std::initializer_list<int> ranks) const {
+    return include(std::span(ranks.begin(), ranks.size()));
+  }
+  Group exclude(std::initializer_list<int> ranks) const {
+    return exclude(std::span(ranks.begin(), ranks.size()));
+  }
+  Group include_ranges(std::span<const RankRange> ranges) const;
+  Group exclude_ranges(std::span<const RankRange> ranges) const;
+  // Those of `this` first, then those of `other` that are not in it.
+  Group union_with(const Group& other) const;
+  Group intersection(const Group& other) const;
+  Group difference(const Group& other) const;
+  // The ranks that processes `ranks` of this group have in `other`; undefined for who is not there.
+  std::vector<int> translate(std::span<const int> ranks, const Group& other) const;
+  Comparison compare(const Group& other) const;
+  friend bool operator==(const Group& a, const Group& b) { return a.compare(b) == Comparison::identical; }
+
+  Group(Group&& other) noexcept : group_(std::exchange(other.group_, MPI_GROUP_EMPTY)) {}
+  Group& operator=(Group&& other) noexcept;
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+  ~Group();
+
+  MPI_Group native() const noexcept { return group_; }
+  MPI_Group release() noexcept { return std::exchange(group_, MPI_GROUP_EMPTY); }
+
+ private:
+  explicit Group(MPI_Group group) noexcept : group_(group) {}
+  MPI_Group group_ = MPI_GROUP_EMPTY;
+};
+
+}  // namespace manyhands::mpi

@@ -1,0 +1,74 @@
+#pragma once
+// LateReceive: an irecv of a message whose size is not known yet.
+//
+// MPI's own receive needs a buffer first. Ours waits until the message is announced (matched probe), makes
+// room, and receives then. So that messages are matched in the order in which receives were posted, as MPI
+// promises, the waiting ones stand in a queue with their communicator; a later receive that could take the
+// same message waits behind them. While any waits, blocking calls poll instead of sleeping inside MPI, since
+// the other side may need the match to go on.
+
+#include <atomic>
+
+#include "manyhands/mpi/communicator.hpp"
+#include "manyhands/mpi/request.hpp"
+
+namespace manyhands::mpi::detail {
+
+// Receives in the queues of all communicators; changed under their mutexes.
+inline std::atomic<int> late_receives{0};
+
+class LateReceive {
+ public:
+  // Stands in the queue of `state` from now on.
+  LateReceive(CommState& state, int source, int tag);
+  LateReceive(const LateReceive&) = delete;
+  LateReceive& operator=(const LateReceive&) = delete;
+  virtual ~LateReceive();
+
+  bool overlaps(int source, int tag) const noexcept {
+    return (source == source_ || source == MPI_ANY_SOURCE || source_ == MPI_ANY_SOURCE) &&
+           (tag == tag_ || tag == MPI_ANY_TAG || tag_ == MPI_ANY_TAG);
+  }
+  bool waits() const noexcept { return state_ != nullptr; }
+  void leave() noexcept;  // the queue, if it stands there
+
+ protected:
+  // The message was matched: makes room and starts to receive it. Called with the queue's mutex held.
+  virtual void matched(MPI_Message message, const MPI_Status& status) = 0;
+
+ private:
+  friend void match_late(CommState& state);
+  CommState* state_;
+  int source_;
+  int tag_;
+};
+
+// Matches what can be matched, in order.
+void match_late(CommState& state);
+// The same for all communicators that have such receives.
+void match_all_late();
+
+// Before a blocking receive or probe of (source, tag): blocks until no earlier late receive could take its
+// message.
+void pass_late(CommState& state, int source, int tag);
+// Whether a late receive stands before one of (source, tag).
+bool stands_behind_late(CommState& state, int source, int tag);
+
+// Runs a blocking call, or, while late receives wait, its nonblocking form with polling.
+template <class Blocking, class Nonblocking>
+int run_blocking(MPI_Status* status, Blocking blocking, Nonblocking nonblocking) {
+  if (late_receives.load(std::memory_order_relaxed) == 0) [[likely]]
+    return blocking();
+  MPI_Request request = MPI_REQUEST_NULL;
+  int code = nonblocking(&request);
+  if (code != MPI_SUCCESS) return code;
+  Backoff backoff;
+  for (int done = 0; done == 0;) {
+    code = MPI_Test(&request, &done, status);
+    if (code != MPI_SUCCESS) return code;
+    if (done == 0) backoff.pause();
+  }
+  return MPI_SUCCESS;
+}
+
+}  // namespace manyhands::mpi::detail

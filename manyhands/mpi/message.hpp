@@ -1,0 +1,37 @@
+#pragma once
+// Message: one that was matched by mprobe() and is still to be received; nobody else can take it.
+
+#include <utility>
+
+#include "manyhands/mpi/communicator.hpp"
+#include "manyhands/mpi/status.hpp"
+
+namespace manyhands::mpi {
+
+// A resource: moved, received exactly once. Dropping it loses the message (MPI has no way to give it back).
+class Message {
+ public:
+  Message(detail::CommState& state, MPI_Message message, const MPI_Status& status) noexcept
+      : state_(&state), message_(message), status_(status) {}
+  Message(Message&& other) noexcept
+      : state_(std::exchange(other.state_, nullptr)), message_(other.message_), status_(other.status_) {}
+  Message& operator=(Message&&) = delete;
+
+  Status status() const { return detail::to_status(status_); }
+  // As PointToPoint::recv and recv_into, of this message. Throws Error if it was received already.
+  template <class T>
+  T recv();
+  template <class T>
+  Status recv_into(T&& data);
+
+ private:
+  void require(const char* verb) {
+    if (state_ == nullptr || message_ == MPI_MESSAGE_NULL)
+      detail::fail(Errc::request, verb, {}, "the message was received already, or moved from");
+  }
+  detail::CommState* state_;
+  MPI_Message message_;
+  MPI_Status status_;
+};
+
+}  // namespace manyhands::mpi

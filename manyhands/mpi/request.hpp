@@ -1,0 +1,337 @@
+#pragma once
+// Request<T>: a nonblocking operation under way, with the buffers that it needs and the value that it will
+// give.
+//
+// What was moved into a call is owned by its request and given back by get(); what was lent as a span must
+// outlive it. Waiting for one request also moves all others forward. A request that is dropped: a receive is
+// cancelled; a send or collective whose buffers it owns goes on without it (and ends at the latest when MPI
+// does); one that was lent memory is waited for, since the memory may go next.
+
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <tuple>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "manyhands/mpi/status.hpp"
+#include "manyhands/task/async_result.hpp"
+
+namespace manyhands::mpi {
+namespace detail {
+
+// What a request owns, and what follows when its part inside MPI is done.
+class Operation {
+ public:
+  Operation() = default;
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
+  virtual ~Operation() = default;
+  // Called while nothing of it runs inside MPI; `status` is of the part that ended last. Either starts the
+  // next part in `native` and returns false, or returns true when all is done; false with `native` null: ask
+  // again later.
+  virtual bool advance(MPI_Request& native, MPI_Status& status) = 0;
+};
+
+enum class Dropped : std::uint8_t { cancel, detach, wait };
+
+// The untyped part of a Request.
+class RequestCore {
+ public:
+  RequestCore() = default;
+  RequestCore(MPI_Request native, std::unique_ptr<Operation> operation, const char* verb,
+              Dropped dropped) noexcept
+      : native_(native),
+        operation_(std::move(operation)),
+        verb_(verb),
+        phase_(Phase::running),
+        dropped_(dropped) {}
+  RequestCore(RequestCore&& other) noexcept;
+  RequestCore& operator=(RequestCore&& other) noexcept;
+  ~RequestCore() {
+    if (phase_ == Phase::running) drop();
+  }
+
+  bool valid() const noexcept { return phase_ != Phase::empty; }
+  bool done() const noexcept { return phase_ == Phase::done; }
+  // Moves the operation forward; returns done(). Throws Error if it failed.
+  bool test();
+  void wait();
+  void cancel();
+  const MPI_Status& status() const noexcept { return status_; }
+  Operation* operation() const noexcept { return operation_.get(); }
+  void reset() noexcept {
+    operation_.reset();
+    phase_ = Phase::empty;
+  }
+  void require(const char* what) const {
+    if (phase_ == Phase::empty) [[unlikely]]
+      fail_empty(what);
+  }
+
+ private:
+  enum class Phase : std::uint8_t { empty, running, done };
+  [[noreturn]] static void fail_empty(const char* what);
+  void drop() noexcept;
+  bool finish_part(int code);
+  bool settled() const;
+
+  MPI_Request native_ = MPI_REQUEST_NULL;
+  std::unique_ptr<Operation> operation_;
+  MPI_Status status_{};
+  const char* verb_ = "";
+  std::exception_ptr error_;  // why it failed; thrown by every test() and wait() from then on
+  Phase phase_ = Phase::empty;
+  Dropped dropped_ = Dropped::wait;
+};
+
+// Moves everything forward that waits for a match, and lets other processes of a crowded machine run now and
+// then.
+class Backoff {
+ public:
+  void pause();
+
+ private:
+  unsigned rounds_ = 0;
+};
+
+// An operation that ends with a T.
+template <class T>
+class Yields : public Operation {
+ public:
+  virtual T take() = 0;
+};
+template <>
+class Yields<void> : public Operation {};
+
+// Holds a value until the one part of the operation is done.
+template <class T>
+class Holds final : public Yields<T> {
+ public:
+  explicit Holds(T&& value) : value_(std::move(value)) {}
+  bool advance(MPI_Request&, MPI_Status&) override { return true; }
+  T take() override { return std::move(value_); }
+  T& value() noexcept { return value_; }
+
+ private:
+  T value_;
+};
+
+// Keeps something alive for an operation that yields nothing.
+template <class T>
+class Keeps final : public Yields<void> {
+ public:
+  explicit Keeps(T&& value) : value_(std::move(value)) {}
+  bool advance(MPI_Request&, MPI_Status&) override { return true; }
+  T& value() noexcept { return value_; }
+
+ private:
+  T value_;
+};
+
+// Holds a pair, of which the first is given back.
+template <class Pair>
+class HoldsFirst final : public Yields<typename Pair::first_type> {
+ public:
+  explicit HoldsFirst(Pair&& value) : value_(std::move(value)) {}
+  bool advance(MPI_Request&, MPI_Status&) override { return true; }
+  typename Pair::first_type take() override { return std::move(value_.first); }
+  Pair& value() noexcept { return value_; }
+
+ private:
+  Pair value_;
+};
+
+// Waiting coroutines: resumed by progress().
+void resume_when_done(RequestCore& core, std::coroutine_handle<> handle);
+
+}  // namespace detail
+
+// A resource: moved, not copied; one thread at a time.
+template <class T>
+class [[nodiscard]] Request {
+ public:
+  using value_type = T;
+
+  Request() = default;  // refers to nothing
+  explicit Request(detail::RequestCore core) noexcept : core_(std::move(core)) {}
+
+  // Blocks until the operation is done, and returns its value: what was received, or the buffer that was
+  // moved into a send. Once: the request is empty then. Throws Error if the operation failed or the request
+  // is empty.
+  T get() {
+    core_.require("Request::get");
+    core_.wait();
+    if constexpr (std::is_void_v<T>) {
+      core_.reset();
+    } else {
+      T value = static_cast<detail::Yields<T>*>(core_.operation())->take();
+      core_.reset();
+      return value;
+    }
+  }
+  // Blocks until the operation is done; the value stays.
+  void wait() {
+    core_.require("Request::wait");
+    core_.wait();
+  }
+  // Whether the operation is done. Does not block. Throws Error if it failed.
+  bool test() {
+    core_.require("Request::test");
+    return core_.test();
+  }
+  // Asks a receive (or a send, where the MPI can) to end without a message; then wait() and look at
+  // status().cancelled.
+  void cancel() {
+    core_.require("Request::cancel");
+    core_.cancel();
+  }
+  // Of a receive that is done.
+  Status status() const {
+    core_.require("Request::status");
+    return detail::to_status(core_.status());
+  }
+  // False after get() and for one that was moved from.
+  bool valid() const noexcept { return core_.valid(); }
+
+  // T value = co_await request; in a coroutine that returns AsyncResult. It is resumed by mpi::progress(), or
+  // by any mpi::wait() for another result, in the thread that calls them.
+  auto operator co_await() & { return Awaiter{*this}; }
+  auto operator co_await() && { return Awaiter{*this}; }
+
+  detail::RequestCore& core() noexcept { return core_; }
+
+ private:
+  struct Awaiter {
+    Request& request;
+    bool await_ready() { return request.test(); }
+    void await_suspend(std::coroutine_handle<> handle) { detail::resume_when_done(request.core_, handle); }
+    T await_resume() { return request.get(); }
+  };
+  detail::RequestCore core_;
+};
+
+// Moves all waiting coroutines and receives forward, and resumes coroutines whose request is done. Does not
+// block. Returns how many coroutines still wait.
+std::size_t progress();
+
+// Blocks until a coroutine's result is there, making progress meanwhile; then its value, or its exception.
+template <class T>
+T wait(AsyncResult<T> result) {
+  detail::Backoff backoff;
+  while (!result.ready()) {
+    progress();
+    backoff.pause();
+  }
+  return std::move(result).get();
+}
+
+// ---- Several requests.
+
+template <class T>
+inline constexpr bool is_request = false;
+template <class T>
+inline constexpr bool is_request<Request<T>> = true;
+
+// Blocks until all are done. Of several requests a tuple of their values (std::monostate for void); of a
+// range of requests a vector of their values, or nothing. The requests are empty then. If some failed, the
+// others are waited for first.
+template <class... T>
+auto wait_all(Request<T>&... requests) {
+  detail::Backoff backoff;
+  while (!(requests.test() & ... & true)) backoff.pause();
+  const auto take = []<class U>(Request<U>& request) {
+    if constexpr (std::is_void_v<U>) {
+      request.get();
+      return std::monostate{};
+    } else {
+      return request.get();
+    }
+  };
+  return std::tuple{take(requests)...};
+}
+
+template <std::ranges::forward_range Requests>
+  requires is_request<std::ranges::range_value_t<Requests>>
+auto wait_all(Requests&& requests) {
+  using T = typename std::ranges::range_value_t<Requests>::value_type;
+  detail::Backoff backoff;
+  for (bool all = false; !all;) {
+    all = true;
+    for (auto& request : requests) {
+      if (request.valid() && !request.test()) all = false;
+    }
+    if (!all) backoff.pause();
+  }
+  if constexpr (std::is_void_v<T>) {
+    for (auto& request : requests) {
+      if (request.valid()) request.get();
+    }
+  } else {
+    std::vector<T> values;
+    for (auto& request : requests) {
+      if (request.valid()) values.push_back(request.get());
+    }
+    return values;
+  }
+}
+
+// Whether all are done; empty ones count as done. Does not block.
+template <std::ranges::forward_range Requests>
+bool test_all(Requests&& requests) {
+  bool all = true;
+  for (auto& request : requests) all = (!request.valid() || request.test()) && all;
+  return all;
+}
+
+// The index of one that is done, nullopt if none is. Does not block. Take its value with get(), which empties
+// it.
+template <std::ranges::forward_range Requests>
+std::optional<std::size_t> test_any(Requests&& requests) {
+  std::size_t index = 0;
+  for (auto& request : requests) {
+    if (request.valid() && request.test()) return index;
+    ++index;
+  }
+  return std::nullopt;
+}
+
+// The indices of those that are done. Does not block.
+template <std::ranges::forward_range Requests>
+std::vector<std::size_t> test_some(Requests&& requests) {
+  std::vector<std::size_t> done;
+  std::size_t index = 0;
+  for (auto& request : requests) {
+    if (request.valid() && request.test()) done.push_back(index);
+    ++index;
+  }
+  return done;
+}
+
+// Blocks until one is done: its index; nullopt if all are empty.
+template <std::ranges::forward_range Requests>
+std::optional<std::size_t> wait_any(Requests&& requests) {
+  detail::Backoff backoff;
+  for (;;) {
+    if (const auto index = test_any(requests)) return index;
+    bool left = false;
+    for (auto& request : requests) left = left || request.valid();
+    if (!left) return std::nullopt;
+    backoff.pause();
+  }
+}
+
+// Blocks until at least one is done: the indices of those that are; empty if all requests are empty.
+template <std::ranges::forward_range Requests>
+std::vector<std::size_t> wait_some(Requests&& requests) {
+  if (!wait_any(requests)) return {};
+  return test_some(requests);
+}
+
+}  // namespace manyhands::mpi
