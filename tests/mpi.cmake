@@ -4,6 +4,9 @@ set(mpi_environment
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1
   OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_plm=isolated)
+if(TARGET manyhands_mpich_yield)
+  list(APPEND mpi_environment_mpich LD_PRELOAD=$<TARGET_FILE:manyhands_mpich_yield>)  # more ranks than cores
+endif()
 file(GLOB mpi_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/manyhands/mpi/*_test.cpp)
 foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
   add_executable(test_mpi_${flavour} mpi_main.cpp ${mpi_tests})
@@ -12,6 +15,6 @@ foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
   foreach(ranks 1 2 3 4 7)
     set(test mpi.${flavour}.${ranks})
     add_test(NAME ${test} COMMAND ${MANYHANDS_MPIEXEC_${flavour}} -n ${ranks} $<TARGET_FILE:test_mpi_${flavour}>)
-    set_tests_properties(${test} PROPERTIES TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${mpi_environment}")
+    set_tests_properties(${test} PROPERTIES TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${mpi_environment};${mpi_environment_${flavour}}")
   endforeach()
 endforeach()

@@ -98,7 +98,7 @@ Features find_features() {
   found.large_counts = MH_MPI_HAS_LARGE_COUNT != 0;
   found.sessions = MH_MPI_HAS_SESSIONS != 0;
   found.partitioned = MH_MPI_HAS_PARTITIONED != 0;
-  found.persistent_collectives = MPI_VERSION >= 4;
+  found.persistent_collectives = MH_MPI_HAS_PERSISTENT_COLLECTIVES != 0;
   found.spawn = can_spawn();
   found.cuda = has_cuda();
   int* value = nullptr;

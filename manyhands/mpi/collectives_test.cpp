@@ -1,0 +1,384 @@
+#include "manyhands/mpi/collectives.hpp"
+
+#include <doctest/doctest.h>
+
+#include <map>
+#include <string>
+
+#include "manyhands/mpi/comm.hpp"
+
+namespace manyhands::mpi {
+namespace {
+
+struct Point {
+  double x, y;
+  int id;
+  friend bool operator==(const Point&, const Point&) = default;
+  friend Point operator+(const Point& a, const Point& b) { return {a.x + b.x, a.y + b.y, a.id + b.id}; }
+};
+struct Object {
+  std::string name;
+  std::vector<int> numbers;
+  friend bool operator==(const Object&, const Object&) = default;
+};
+
+// Value number i of type T: different for each i.
+template <class T>
+T value(int i) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return i % 2 == 1;
+  } else if constexpr (std::is_same_v<T, Point>) {
+    return {i + 0.5, -1.0 * i, i};
+  } else if constexpr (std::is_same_v<T, std::array<int, 3>>) {
+    return {i, i + 1, i + 2};
+  } else if constexpr (std::is_same_v<T, std::complex<double>>) {
+    return {1.0 * i, 2.0 * i};
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return std::string(static_cast<std::size_t>(i % 50), 'x') + std::to_string(i);
+  } else if constexpr (std::is_same_v<T, Object>) {
+    return {std::to_string(i), std::vector<int>(static_cast<std::size_t>(i % 7), i)};
+  } else {
+    return static_cast<T>(i % 100);
+  }
+}
+template <class T>
+std::vector<T> values(int first, int count) {
+  std::vector<T> all;
+  for (int i = 0; i < count; ++i) all.push_back(value<T>(first + i));
+  return all;
+}
+
+// Every kind of communicator: the world, its ranks in reverse, its halves.
+template <class F>
+void on_communicators(F f) {
+  f(world());
+  f(world().split(0, {.key = -world().rank()}));
+  f(world().split(world().rank() % 2));
+}
+template <class F>
+void on_roots(const Comm& comm, F f) {
+  f(0);
+  if (comm.size() > 1) f(comm.size() - 1);
+}
+
+#define MH_ELEMENTS \
+  int, double, char, std::uint8_t, float, std::complex<double>, Point, std::array<int, 3>, std::int64_t
+
+TEST_CASE_TEMPLATE("collectives of plain values", T, bool, MH_ELEMENTS) {
+  on_communicators([](const Comm& comm) {
+    const int n = comm.size();
+    const int me = comm.rank();
+    CHECK((comm.allgather(value<T>(me)) == values<T>(0, n)));
+    CHECK((comm.iallgather(value<T>(me)).get() == values<T>(0, n)));
+    on_roots(comm, [&](int root) {
+      CHECK((comm.bcast(value<T>(me), {.root = root}) == value<T>(root)));
+      CHECK((comm.ibcast(value<T>(me), {.root = root}).get() == value<T>(root)));
+      CHECK((comm.scatter(me == root ? values<T>(3, n) : std::vector<T>(), {.root = root}) ==
+             value<T>(3 + me)));
+      CHECK((comm.iscatter(values<T>(3, n), {.root = root}).get() == value<T>(3 + me)));
+      const auto all = comm.gather(value<T>(me), {.root = root});
+      CHECK((all == (me == root ? values<T>(0, n) : std::vector<T>())));
+      CHECK((comm.igather(value<T>(me), {.root = root}).get() == all));
+    });
+  });
+}
+
+TEST_CASE_TEMPLATE("collectives of ranges, empty, odd and large", T, MH_ELEMENTS) {
+  on_communicators([](const Comm& comm) {
+    const int n = comm.size();
+    const int me = comm.rank();
+    for (const int count : {0, 1, 7, 3001}) {
+      CAPTURE(count);
+      // Every rank has count * (rank + 1) elements.
+      std::vector<std::vector<T>> parts;
+      for (int rank = 0; rank < n; ++rank) parts.push_back(values<T>(rank, count * (rank + 1)));
+      const Ragged<T> ragged(parts);
+      CHECK((comm.allgather(parts[static_cast<std::size_t>(me)]) == ragged));
+      CHECK((comm.iallgather(parts[static_cast<std::size_t>(me)]).get() == ragged));
+      on_roots(comm, [&](int root) {
+        CAPTURE(root);
+        const auto mine = values<T>(me, count);
+        CHECK((comm.bcast(mine, {.root = root}) == values<T>(root, count)));
+        CHECK((comm.bcast(me == root ? mine : std::vector<T>(), {.root = root}) == values<T>(root, count)));
+        CHECK((comm.ibcast(me == root ? mine : std::vector<T>(), {.root = root}).get() ==
+               values<T>(root, count)));
+        CHECK((comm.scatter(me == root ? parts : decltype(parts)(), {.root = root}) ==
+               parts[static_cast<std::size_t>(me)]));
+        CHECK((comm.iscatter(ragged, {.root = root}).get() == parts[static_cast<std::size_t>(me)]));
+        const auto gathered = comm.gather(parts[static_cast<std::size_t>(me)], {.root = root});
+        CHECK((gathered == (me == root ? ragged : Ragged<T>())));
+        CHECK((comm.igather(parts[static_cast<std::size_t>(me)], {.root = root}).get() == gathered));
+        const auto part =
+            comm.scatter_range(me == root ? values<T>(0, count) : std::vector<T>(), {.root = root});
+        const auto lengths = detail::near_equal(count, n);
+        int first = 0;
+        for (int i = 0; i < me; ++i) first += static_cast<int>(lengths[static_cast<std::size_t>(i)]);
+        CHECK((part == values<T>(first, static_cast<int>(lengths[static_cast<std::size_t>(me)]))));
+
+        // Into memory, with equal counts.
+        const auto everything = values<T>(0, count * n);
+        std::vector<T> some(static_cast<std::size_t>(count));
+        std::vector<T> all(everything.size());
+        auto copy = mine;
+        comm.bcast_into(std::span(copy), {.root = root});
+        CHECK((copy == values<T>(root, count)));
+        comm.scatter_into(everything, some, {.root = root});
+        CHECK((some == values<T>(me * count, count)));
+        comm.gather_into(some, all, {.root = root});
+        if (me == root) CHECK((all == everything));
+        all.assign(everything.size(), T{});
+        comm.igather_into(some, all, {.root = root}).get();
+        if (me == root) CHECK((all == everything));
+        // In place on the root.
+        if (me == root) {
+          all.assign(everything.size(), T{});
+          std::copy(some.begin(), some.end(), all.begin() + me * count);
+          comm.gather_into(in_place, all, {.root = root});
+          CHECK((all == everything));
+          comm.scatter_into(all, in_place, {.root = root});
+        } else {
+          comm.gather_into(some, all, {.root = root});
+          comm.scatter_into(all, some, {.root = root});
+          CHECK((some == values<T>(me * count, count)));
+        }
+      });
+      const auto everything = values<T>(0, count * n);
+      std::vector<T> all(everything.size());
+      const auto mine = values<T>(me * count, count);
+      comm.allgather_into(mine, all);
+      CHECK((all == everything));
+      all.assign(everything.size(), T{});
+      std::copy(mine.begin(), mine.end(), all.begin() + me * count);
+      comm.allgather_into(in_place, all);
+      CHECK((all == everything));
+      comm.iallgather_into(mine, all).get();
+      CHECK((all == everything));
+
+      // Rank i sends value i * n + j to rank j.
+      const auto out = values<T>(me * n, n);
+      std::vector<T> in;
+      for (int rank = 0; rank < n; ++rank) in.push_back(value<T>(rank * n + me));
+      CHECK((comm.alltoall(out) == in));
+      CHECK((comm.ialltoall(out).get() == in));
+      std::vector<T> filled(in.size());
+      comm.alltoall_into(out, filled);
+      CHECK((filled == in));
+      std::vector<std::vector<T>> outs;
+      std::vector<std::vector<T>> ins;
+      for (int rank = 0; rank < n; ++rank) {
+        outs.push_back(values<T>(me + rank, count * ((me + rank) % 3)));
+        ins.push_back(values<T>(me + rank, count * ((me + rank) % 3)));
+      }
+      CHECK((comm.alltoall(outs) == ins));
+      CHECK((comm.alltoall(Ragged<T>(outs)) == Ragged<T>(ins)));
+      CHECK((comm.ialltoall(outs).get() == ins));
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("collectives of objects", T, std::string, Object) {
+  on_communicators([](const Comm& comm) {
+    const int n = comm.size();
+    const int me = comm.rank();
+    CHECK((comm.allgather(value<T>(me)) == values<T>(0, n)));
+    CHECK((comm.iallgather(value<T>(me)).get() == values<T>(0, n)));
+    CHECK((comm.alltoall(values<T>(me, n)) == values<T>(me, n)));
+    CHECK((comm.ialltoall(values<T>(me, n)).get() == values<T>(me, n)));
+    on_roots(comm, [&](int root) {
+      CHECK((comm.bcast(me == root ? value<T>(40) : T(), {.root = root}) == value<T>(40)));
+      CHECK((comm.ibcast(me == root ? value<T>(40) : T(), {.root = root}).get() == value<T>(40)));
+      CHECK((comm.scatter(me == root ? values<T>(3, n) : std::vector<T>(), {.root = root}) ==
+             value<T>(3 + me)));
+      const auto all = comm.gather(value<T>(me), {.root = root});
+      CHECK((all == (me == root ? values<T>(0, n) : std::vector<T>())));
+      CHECK((comm.igather(value<T>(me), {.root = root}).get() == all));
+    });
+  });
+  const Object large{"large", std::vector<int>(100'000, 7)};
+  CHECK((world().bcast(world().rank() == 0 ? large : Object()) == large));
+}
+
+TEST_CASE("reductions of values, ranges and structs by standard and own operations") {
+  on_communicators([](const Comm& comm) {
+    const int n = comm.size();
+    const int me = comm.rank();
+    CHECK(comm.allreduce(me + 1, std::plus<>()) == n * (n + 1) / 2);
+    CHECK(comm.allreduce(me + 1.0, std::plus<double>()) == n * (n + 1) / 2);
+    CHECK(comm.allreduce(static_cast<char>(me), std::plus<>()) == n * (n - 1) / 2);
+    CHECK(comm.allreduce(me, max) == n - 1);
+    CHECK(comm.allreduce(me, min) == 0);
+    CHECK(comm.allreduce(me == 0, std::logical_or<>()));
+    CHECK(comm.allreduce(me == 0, std::logical_and<>()) == (n == 1));
+    CHECK(comm.allreduce(1U << me, std::bit_or<>()) == (1U << n) - 1);
+    CHECK(comm.allreduce(std::complex<double>(1, me), std::plus<>()) ==
+          std::complex<double>(n, n * (n - 1) / 2));
+    CHECK(comm.allreduce(located(-me, me), maxloc) == located(0, 0));
+    CHECK(comm.allreduce(located(7.5, me), minloc) == located(7.5, 0));
+    CHECK(comm.allreduce(located(me, me), maxloc) == located(n - 1, n - 1));
+    CHECK((comm.allreduce(value<Point>(me), std::plus<>()).id == n * (n - 1) / 2));
+    // A lambda without and one with state; not commutative: the last rank's wins.
+    CHECK(comm.allreduce(me, [](int, int b) { return b; }) == n - 1);
+    const int offset = 10;
+    CHECK(comm.allreduce(me, [offset](int a, int b) { return a + b + offset; }) ==
+          n * (n - 1) / 2 + (n - 1) * offset);
+    CHECK(comm.allreduce(me, commutative([](int a, int b) { return std::max(a, b); })) == n - 1);
+    CHECK(comm.iallreduce(me, [offset](int a, int b) { return a + b + offset; }).get() ==
+          n * (n - 1) / 2 + (n - 1) * offset);
+    for (const int count : {0, 1, 7, 3001}) {
+      const std::vector<int> ones(static_cast<std::size_t>(count), 1);
+      const std::vector<int> sums(static_cast<std::size_t>(count), n);
+      CHECK(comm.allreduce(ones, std::plus<>()) == sums);
+      CHECK(comm.iallreduce(ones, std::plus<>()).get() == sums);
+      CHECK((comm.allreduce(values<Point>(me, count), [](const Point& a, const Point& b) {
+        return a.id > b.id ? a : b;
+      }) == values<Point>(n - 1, count)));
+      auto in_and_out = ones;
+      comm.allreduce_into(in_place, in_and_out, std::plus<>());
+      CHECK(in_and_out == sums);
+      std::vector<int> got(ones.size());
+      comm.iallreduce_into(ones, got, std::plus<>()).get();
+      CHECK(got == sums);
+      on_roots(comm, [&](int root) {
+        CHECK(comm.reduce(ones, std::plus<>(), {.root = root}) == (me == root ? sums : std::vector<int>()));
+        CHECK(comm.ireduce(ones, std::plus<>(), {.root = root}).get() ==
+              (me == root ? sums : std::vector<int>()));
+        got.assign(ones.size(), 0);
+        comm.reduce_into(ones, got, std::plus<>(), {.root = root});
+        if (me == root) CHECK(got == sums);
+      });
+      CHECK(comm.scan(ones, std::plus<>()) == std::vector<int>(ones.size(), me + 1));
+      if (me > 0) {
+        CHECK(comm.exscan(ones, std::plus<>()) == std::vector<int>(ones.size(), me));
+      } else {
+        static_cast<void>(comm.exscan(ones, std::plus<>()));
+      }
+      const auto lengths = detail::near_equal(count, n);
+      CHECK(comm.reduce_scatter(ones, std::plus<>()) ==
+            std::vector<int>(static_cast<std::size_t>(lengths[static_cast<std::size_t>(me)]), n));
+      const std::vector<int> blocks(static_cast<std::size_t>(count * n), 1);
+      comm.reduce_scatter_into(blocks, got, std::plus<>());
+      CHECK(got == sums);
+      got.assign(ones.size(), 0);
+      comm.ireduce_scatter_into(blocks, got, std::plus<>()).get();
+      CHECK(got == sums);
+    }
+  });
+}
+
+TEST_CASE("objects are reduced in the order of the ranks") {
+  on_communicators([](const Comm& comm) {
+    const auto join = [](const std::string& a, const std::string& b) { return a + b; };
+    std::string all;
+    std::string before;
+    for (int i = 0; i < comm.size(); ++i) {
+      if (i == comm.rank()) before = all;
+      all += std::to_string(i);
+    }
+    const std::string mine = std::to_string(comm.rank());
+    using Text = std::map<int, std::string>;  // packed
+    const auto merge = [&](const Text& a, const Text& b) { return Text{{0, join(a.at(0), b.at(0))}}; };
+    CHECK((comm.allreduce(Text{{0, mine}}, merge) == Text{{0, all}}));
+    CHECK((comm.iallreduce(Text{{0, mine}}, merge).get() == Text{{0, all}}));
+    CHECK((comm.reduce(Text{{0, mine}}, merge) == (comm.rank() == 0 ? Text{{0, all}} : Text())));
+    CHECK((comm.scan(Text{{0, mine}}, merge) == Text{{0, before + mine}}));
+    CHECK((comm.exscan(Text{{0, mine}}, merge) == (comm.rank() == 0 ? Text() : Text{{0, before}})));
+  });
+}
+
+TEST_CASE("persistent collectives run many times") {
+  const Comm& comm = world();
+  const int n = comm.size();
+  std::vector<int> mine(5);
+  std::vector<int> sums(5);
+  std::vector<int> all(static_cast<std::size_t>(5 * n));
+  auto sum = comm.allreduce_init(mine, sums, std::plus<>());
+  auto gather = comm.allgather_init(mine, all);
+  auto bcast = comm.bcast_init(std::span(all));
+  auto meet = comm.barrier_init();
+  for (int round = 0; round < 4; ++round) {
+    mine.assign(5, round + comm.rank());
+    sum.start();
+    sum.wait();
+    CHECK(sums == std::vector<int>(5, n * round + n * (n - 1) / 2));
+    gather.start();
+    gather.wait();
+    for (int rank = 0; rank < n; ++rank) CHECK(all[static_cast<std::size_t>(5 * rank)] == round + rank);
+    if (comm.rank() == 0) all[0] = 77;
+    bcast.start();
+    bcast.wait();
+    CHECK(all[0] == 77);
+    meet.start();
+    CHECK_THROWS_AS(meet.start(), Error);
+    meet.wait();
+  }
+}
+
+TEST_CASE("alltoallw moves data of different datatypes") {
+  const Comm& comm = world();
+  const auto n = static_cast<std::size_t>(comm.size());
+  std::vector<double> matrix(n * n);  // row-major; column j goes to rank j
+  for (std::size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<double>(i) + 1000 * comm.rank();
+  const auto column = Datatype::vector<double>(comm.size(), 1, comm.size());
+  std::vector<std::vector<double>> got(n, std::vector<double>(n));
+  std::vector<ConstBuffer> send;
+  std::vector<Buffer> recv;
+  for (std::size_t rank = 0; rank < n; ++rank) {
+    send.push_back(buffer(&matrix[rank], 1, column));
+    recv.push_back(as_writable(got[rank]));
+  }
+  comm.alltoallw(send, recv);
+  for (std::size_t rank = 0; rank < n; ++rank) {
+    for (std::size_t row = 0; row < n; ++row)
+      CHECK(got[rank][row] ==
+            static_cast<double>(row * n + static_cast<std::size_t>(comm.rank()) + 1000 * rank));
+  }
+}
+
+TEST_CASE("counts above MPI's limit take the wide forms") {
+  const MPI_Count limit = std::exchange(detail::large_limit, 5);
+  const Comm& comm = world();
+  const int n = comm.size();
+  const int me = comm.rank();
+  std::vector<std::vector<double>> parts;
+  for (int rank = 0; rank < n; ++rank) parts.push_back(values<double>(rank, 11 * (rank + 1)));
+  const Ragged<double> ragged(parts);
+  CHECK((comm.allgather(parts[static_cast<std::size_t>(me)]) == ragged));
+  CHECK((comm.iallgather(parts[static_cast<std::size_t>(me)]).get() == ragged));
+  CHECK((comm.gather(parts[static_cast<std::size_t>(me)]) == (me == 0 ? ragged : Ragged<double>())));
+  CHECK((comm.scatter(ragged) == parts[static_cast<std::size_t>(me)]));
+  CHECK((comm.alltoall(Ragged<double>(
+             std::vector(static_cast<std::size_t>(n), parts[static_cast<std::size_t>(me)]))) == ragged));
+  CHECK((comm.bcast(parts[0]) == parts[0]));
+  const std::vector<int> ones(23, 1);
+  CHECK(comm.allreduce(ones, std::plus<>()) == std::vector<int>(23, n));
+  CHECK(comm.iallreduce(ones, std::plus<>()).get() == std::vector<int>(23, n));
+  CHECK(comm.scan(ones, std::plus<>()) == std::vector<int>(23, me + 1));
+  std::vector<double> all(static_cast<std::size_t>(11 * n));
+  comm.allgather_into(values<double>(me * 11, 11), all);
+  CHECK(all == values<double>(0, 11 * n));
+  detail::large_limit = limit;
+}
+
+TEST_CASE("a wrong root, number of items or size is an error that says so") {
+  const Comm& comm = world();
+  const auto code_of = [](auto call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      CHECK(std::string(error.what()).find("MPI_COMM_WORLD") != std::string::npos);
+      return error.code();
+    }
+    return Errc::other;
+  };
+  CHECK(code_of([&] { static_cast<void>(comm.bcast(1, {.root = 1000})); }) == Errc::root);
+  CHECK(code_of([&] { static_cast<void>(comm.gather(1, {.root = -1})); }) == Errc::root);
+  CHECK(code_of([&] { static_cast<void>(comm.scatter(std::vector<int>(1000), {.root = comm.rank()})); }) ==
+        Errc::count);
+  CHECK(code_of([&] { static_cast<void>(comm.alltoall(std::vector<int>(1000))); }) == Errc::count);
+  std::vector<int> uneven(static_cast<std::size_t>(comm.size()) + 1);
+  int one = 0;
+  if (comm.size() > 1) CHECK(code_of([&] { comm.allgather_into(one, uneven); }) == Errc::count);
+}
+
+}  // namespace
+}  // namespace manyhands::mpi
