@@ -1,0 +1,602 @@
+#include "manyhands/mpi/window.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+
+#include "manyhands/mpi/large.hpp"
+
+namespace manyhands::mpi {
+namespace detail {
+
+constexpr int all_ranks = -1;
+
+struct WindowState {
+  MPI_Win win = MPI_WIN_NULL;
+  MPI_Comm comm = MPI_COMM_NULL;  // only for messages of errors; may be freed before the window
+  int ranks = 0;
+  std::vector<std::uint64_t> sizes;  // elements of each rank; empty: not known
+  void* base = nullptr;
+  std::size_t count = 0;
+  WindowFlavor flavor = WindowFlavor::allocated;
+  bool owned = true;
+  int exceptions = 0;  // in flight when it was made
+
+  std::vector<int> locked;  // ranks, all_ranks
+  bool fenced = false;      // after a fence that may be followed by operations
+  bool began = false;       // an operation since that fence
+  bool accesses = false;    // between start() and complete()
+  bool exposed = false;     // between post() and wait()
+
+  struct Kept {
+    int rank;
+    std::unique_ptr<std::byte[]> bytes;
+  };
+  std::vector<Kept> kept;  // values that operations under way read
+
+  bool passive(int rank) const {
+    return std::ranges::find(locked, rank) != locked.end() ||
+           std::ranges::find(locked, all_ranks) != locked.end();
+  }
+  bool active() const { return fenced || accesses; }
+  void drop_kept(int rank) {
+    std::erase_if(kept, [&](const Kept& one) { return rank == all_ranks || one.rank == rank; });
+  }
+};
+
+void unlock_quietly(WindowState& state, int rank) noexcept {
+  std::erase(state.locked, rank);
+  if (!is_active()) return;
+  rank == all_ranks ? MPI_Win_unlock_all(state.win) : MPI_Win_unlock(rank, state.win);
+  state.drop_kept(rank);
+}
+
+}  // namespace detail
+
+namespace {
+
+using detail::all_ranks;
+using detail::WindowState;
+
+WindowState& live(const std::unique_ptr<WindowState>& state, const char* verb) {
+  detail::require_active(verb);
+  if (state == nullptr) detail::fail(Errc::win, verb, {}, "the window is empty: moved from, or freed");
+  return *state;
+}
+
+void require_rank(const WindowState& state, int rank, const char* verb) {
+  if (rank == proc_null || (rank >= 0 && rank < state.ranks)) return;
+  detail::fail(
+      Errc::rank, verb, {},
+      fmt::format("rank {} of a window of {} ranks", rank == detail::unset ? -1 : rank, state.ranks));
+}
+
+void require_elements(const WindowState& state, const detail::Access& where, const char* verb) {
+  require_rank(state, where.rank, verb);
+  if (state.sizes.empty() || where.rank == proc_null) return;
+  const auto size = static_cast<MPI_Count>(state.sizes[static_cast<std::size_t>(where.rank)]);
+  if (where.offset < 0 || where.count > size || where.offset > size - where.count)
+    detail::fail(Errc::rma_range, verb, {.dest = where.rank},
+                 fmt::format("elements {} to {} of the {} that this rank has", where.offset,
+                             where.offset + where.count, size));
+}
+
+void require_same(const detail::Access& where, MPI_Count count, const char* verb) {
+  if (count != where.count * where.per_element)
+    detail::fail(
+        Errc::count, verb, {.dest = where.rank},
+        fmt::format("room for {} elements, but {} are combined", count / where.per_element, where.count));
+}
+
+void check_window(int code, const char* verb, const detail::Access& where) {
+  detail::check(code, verb,
+                {.dest = where.rank, .count = where.count * where.per_element, .type = where.type});
+}
+
+// Calls operate() inside the epoch there is, or with a lock around it. `now`: its effect is there on return.
+template <class Operate>
+void run(WindowState& state, const detail::Access& where, const char* verb, LockType type, bool now,
+         Operate operate) {
+  require_elements(state, where, verb);
+  if (where.rank == proc_null) return;
+  if (state.passive(where.rank)) {
+    check_window(operate(), verb, where);
+    if (now) {
+      check_window(MPI_Win_flush(where.rank, state.win), verb, where);
+      state.drop_kept(where.rank);
+    }
+    return;
+  }
+  // A fence begins an epoch only if operations follow it.
+  if (state.active() && !(now && state.fenced && !state.began && !state.accesses)) {
+    if (now)
+      detail::fail(Errc::rma_sync, verb, {.dest = where.rank},
+                   "the value is not there before the epoch ends: use the _into form, or fence() first");
+    check_window(operate(), verb, where);
+    state.began = true;
+    return;
+  }
+  check_window(MPI_Win_lock(static_cast<int>(type), where.rank, 0, state.win), verb, where);
+  const int code = operate();
+  const int unlocked = MPI_Win_unlock(where.rank, state.win);
+  state.drop_kept(where.rank);
+  check_window(code, verb, where);
+  check_window(unlocked, verb, where);
+}
+
+// Outside of an epoch nothing needs to be copied: the operation is done when it returns.
+ConstBuffer keep(WindowState& state, int rank, ConstBuffer data, std::size_t bytes) {
+  auto copy = std::make_unique<std::byte[]>(bytes);
+  std::memcpy(copy.get(), data.data, bytes);
+  state.kept.push_back({rank, std::move(copy)});
+  return {state.kept.back().bytes.get(), data.count, data.type};
+}
+
+ConstBuffer lasting(WindowState& state, const detail::Access& where, ConstBuffer data, bool copy) {
+  if (!copy || (!state.passive(where.rank) && !state.active())) return data;
+  int size = 0;
+  MPI_Type_size(data.type, &size);
+  return keep(state, where.rank, data, static_cast<std::size_t>(data.count) * static_cast<std::size_t>(size));
+}
+
+void require_lock(const WindowState& state, const detail::Access& where, const char* verb) {
+  require_elements(state, where, verb);
+  if (where.rank != proc_null && !state.passive(where.rank))
+    detail::fail(Errc::rma_sync, verb, {.dest = where.rank},
+                 "requests exist only under lock() or lock_all()");
+}
+
+}  // namespace
+
+// ---- Beginning and end.
+
+WindowBase::WindowBase(const Comm& comm, const Spec& spec, const Info& info, const char* verb)
+    : state_(std::make_unique<WindowState>()) {
+  detail::require_active(verb);
+  if (!comm) detail::fail(Errc::comm, verb, {}, "the communicator is empty");
+  WindowState& state = *state_;
+  state.comm = comm.native();
+  state.ranks = comm.size();
+  state.flavor = spec.flavor;
+  state.count = spec.count;
+  state.exceptions = std::uncaught_exceptions();
+  const MPI_Aint bytes = static_cast<MPI_Aint>(spec.count * spec.element);
+  const int unit = static_cast<int>(spec.element);
+  int code = MPI_SUCCESS;
+  switch (spec.flavor) {
+    case WindowFlavor::allocated:
+      // MPICH 4.0 takes the ranks' parts apart at other places than it lays them unless all sizes are
+      // multiples of 16: what is put then lands elsewhere.
+      code =
+          MPI_Win_allocate((bytes + 63) / 64 * 64, unit, info.native(), state.comm, &state.base, &state.win);
+      break;
+    case WindowFlavor::created:
+      state.base = spec.memory;
+      code = MPI_Win_create(spec.memory, bytes, unit, info.native(), state.comm, &state.win);
+      break;
+    case WindowFlavor::shared:
+      code = MPI_Win_allocate_shared(bytes, unit, info.native(), state.comm, &state.base, &state.win);
+      break;
+    case WindowFlavor::dynamic:
+      code = MPI_Win_create_dynamic(info.native(), state.comm, &state.win);
+      break;
+  }
+  if (code != MPI_SUCCESS && error_class(code) == Errc::win &&
+      (spec.flavor == WindowFlavor::created || spec.flavor == WindowFlavor::dynamic))
+    throw Unsupported(
+        verb,
+        "this MPI finds no way to other processes' own memory here (Open MPI 4.1 needs a network "
+        "with remote memory access, or within a node btl_vader_single_copy_mechanism=cma); "
+        "Window(comm, count) works");
+  detail::check(code, verb, {.comm = state.comm, .count = static_cast<MPI_Count>(spec.count)});
+  MPI_Win_set_errhandler(state.win, MPI_ERRORS_RETURN);
+  if (spec.flavor == WindowFlavor::dynamic) return;
+  if (spec.memory == nullptr && bytes > 0) std::memset(state.base, 0, static_cast<std::size_t>(bytes));
+  // All know the sizes, and nobody reads what is not set yet.
+  state.sizes.resize(static_cast<std::size_t>(state.ranks));
+  const std::uint64_t mine = spec.count;
+  detail::check(MPI_Allgather(&mine, 1, MPI_UINT64_T, state.sizes.data(), 1, MPI_UINT64_T, state.comm), verb,
+                {.comm = state.comm});
+}
+
+WindowBase::WindowBase(MPI_Win raw, bool owned, std::size_t element, const char* verb)
+    : state_(std::make_unique<WindowState>()) {
+  detail::require_active(verb);
+  if (raw == MPI_WIN_NULL) detail::fail(Errc::win, verb, {}, "the handle is MPI_WIN_NULL");
+  WindowState& state = *state_;
+  state.win = raw;
+  state.owned = owned;
+  state.exceptions = std::uncaught_exceptions();
+  if (owned) MPI_Win_set_errhandler(raw, MPI_ERRORS_RETURN);
+  state.ranks = group().size();
+  int* flavor = nullptr;
+  int found = 0;
+  detail::check(MPI_Win_get_attr(raw, MPI_WIN_CREATE_FLAVOR, &flavor, &found), verb);
+  state.flavor = static_cast<WindowFlavor>(*flavor);
+  if (state.flavor == WindowFlavor::dynamic) return;
+  MPI_Aint* size = nullptr;
+  int* unit = nullptr;
+  detail::check(MPI_Win_get_attr(raw, MPI_WIN_BASE, &state.base, &found), verb);
+  detail::check(MPI_Win_get_attr(raw, MPI_WIN_SIZE, &size, &found), verb);
+  detail::check(MPI_Win_get_attr(raw, MPI_WIN_DISP_UNIT, &unit, &found), verb);
+  if (static_cast<std::size_t>(*unit) != element)
+    detail::fail(
+        Errc::disp, verb, {},
+        fmt::format("the window counts in units of {} bytes, its elements would have {}", *unit, element));
+  state.count = static_cast<std::size_t>(*size) / element;
+}
+
+WindowBase::WindowBase(WindowBase&& other) noexcept = default;
+
+WindowBase& WindowBase::operator=(WindowBase&& other) noexcept {
+  if (this != &other) {
+    this->~WindowBase();
+    std::construct_at(&state_, std::move(other.state_));
+  }
+  return *this;
+}
+
+WindowBase::~WindowBase() {
+  if (state_ == nullptr || !state_->owned || !is_active()) return;
+  // The other ranks may never come to free it.
+  if (std::uncaught_exceptions() > state_->exceptions) return;
+  MPI_Win_free(&state_->win);
+}
+
+void WindowBase::free() {
+  WindowState& state = live(state_, "Window::free");
+  if (!state.owned) detail::fail(Errc::win, "Window::free", {}, "it is another's: only viewed here");
+  if (!state.locked.empty() || state.accesses || state.exposed)
+    detail::fail(Errc::rma_sync, "Window::free", {}, "an epoch is not ended");
+  const int code = MPI_Win_free(&state.win);
+  state_.reset();
+  detail::check(code, "Window::free");
+}
+
+// ---- Synchronisation.
+
+void WindowBase::fence(const FenceOptions& options) const {
+  WindowState& state = live(state_, "fence");
+  if (!state.locked.empty()) detail::fail(Errc::rma_sync, "fence", {}, "a lock is held: unlock first");
+  const int assertion = (options.no_store ? MPI_MODE_NOSTORE : 0) | (options.no_put ? MPI_MODE_NOPUT : 0) |
+                        (options.no_precede ? MPI_MODE_NOPRECEDE : 0) |
+                        (options.no_succeed ? MPI_MODE_NOSUCCEED : 0);
+  detail::check(MPI_Win_fence(assertion, state.win), "fence");
+  state.fenced = !options.no_succeed;
+  state.began = false;
+  state.drop_kept(all_ranks);
+}
+
+WindowBase::Access WindowBase::start(const Group& group, bool no_check) const {
+  WindowState& state = live(state_, "start");
+  if (state.accesses || !state.locked.empty())
+    detail::fail(Errc::rma_sync, "start", {}, "another access is under way: complete() or unlock first");
+  detail::check(MPI_Win_start(group.native(), no_check ? MPI_MODE_NOCHECK : 0, state.win), "start");
+  state.accesses = true;
+  state.fenced = false;
+  return Access(&state);
+}
+
+void WindowBase::Access::complete() {
+  if (state_ == nullptr) detail::fail(Errc::rma_sync, "complete", {}, "the access was completed already");
+  detail::require_active("complete");
+  WindowState& state = *std::exchange(state_, nullptr);
+  state.accesses = false;
+  detail::check(MPI_Win_complete(state.win), "complete");
+  state.drop_kept(all_ranks);
+}
+
+WindowBase::Access::~Access() {
+  if (state_ == nullptr || !is_active()) return;
+  state_->accesses = false;
+  MPI_Win_complete(state_->win);
+  state_->drop_kept(all_ranks);
+}
+
+WindowBase::Exposure WindowBase::post(const Group& group, const PostOptions& options) const {
+  WindowState& state = live(state_, "post");
+  if (state.exposed) detail::fail(Errc::rma_sync, "post", {}, "an exposure is under way: wait() first");
+  const int assertion = (options.no_check ? MPI_MODE_NOCHECK : 0) |
+                        (options.no_store ? MPI_MODE_NOSTORE : 0) | (options.no_put ? MPI_MODE_NOPUT : 0);
+  detail::check(MPI_Win_post(group.native(), assertion, state.win), "post");
+  state.exposed = true;
+  state.fenced = false;
+  return Exposure(&state);
+}
+
+void WindowBase::Exposure::wait() {
+  if (state_ == nullptr) detail::fail(Errc::rma_sync, "wait", {}, "the exposure has ended already");
+  detail::require_active("wait");
+  WindowState& state = *std::exchange(state_, nullptr);
+  state.exposed = false;
+  detail::check(MPI_Win_wait(state.win), "wait");
+}
+
+bool WindowBase::Exposure::test() {
+  if (state_ == nullptr) return true;
+  detail::require_active("test");
+  int done = 0;
+  detail::check(MPI_Win_test(state_->win, &done), "test");
+  if (done != 0) std::exchange(state_, nullptr)->exposed = false;
+  return done != 0;
+}
+
+WindowBase::Exposure::~Exposure() {
+  // After an exception the others may never complete.
+  if (state_ == nullptr || !is_active() || std::uncaught_exceptions() > state_->exceptions) return;
+  state_->exposed = false;
+  MPI_Win_wait(state_->win);
+}
+
+WindowBase::Lock WindowBase::lock(int rank, const LockOptions& options) const {
+  WindowState& state = live(state_, "lock");
+  require_rank(state, rank, "lock");
+  if (rank == proc_null) return Lock(nullptr, rank);
+  if (state.passive(rank) || state.accesses || (state.fenced && state.began))
+    detail::fail(Errc::rma_sync, "lock", {.dest = rank}, "an epoch with this rank is under way already");
+  detail::check(
+      MPI_Win_lock(static_cast<int>(options.type), rank, options.no_check ? MPI_MODE_NOCHECK : 0, state.win),
+      "lock", {.dest = rank});
+  state.locked.push_back(rank);
+  return Lock(&state, rank);
+}
+
+WindowBase::Lock WindowBase::lock_all(bool no_check) const {
+  WindowState& state = live(state_, "lock_all");
+  if (!state.locked.empty() || state.accesses || (state.fenced && state.began))
+    detail::fail(Errc::rma_sync, "lock_all", {}, "an epoch is under way already");
+  detail::check(MPI_Win_lock_all(no_check ? MPI_MODE_NOCHECK : 0, state.win), "lock_all");
+  state.locked.push_back(all_ranks);
+  return Lock(&state, all_ranks);
+}
+
+void WindowBase::Lock::unlock() {
+  if (state_ == nullptr) detail::fail(Errc::rma_sync, "unlock", {}, "nothing is locked");
+  detail::require_active("unlock");
+  WindowState& state = *std::exchange(state_, nullptr);
+  std::erase(state.locked, rank_);
+  const int code = rank_ == all_ranks ? MPI_Win_unlock_all(state.win) : MPI_Win_unlock(rank_, state.win);
+  state.drop_kept(rank_);
+  detail::check(code, "unlock", {.dest = rank_ == all_ranks ? detail::unset : rank_});
+}
+
+namespace {
+
+WindowState& locked(const std::unique_ptr<WindowState>& held, int rank, const char* verb) {
+  WindowState& state = live(held, verb);
+  if (rank != all_ranks) require_rank(state, rank, verb);
+  if (rank == all_ranks ? state.locked.empty() : !state.passive(rank))
+    detail::fail(Errc::rma_sync, verb, {.dest = rank == all_ranks ? detail::unset : rank},
+                 "no lock is held: lock() or lock_all() first");
+  return state;
+}
+
+}  // namespace
+
+void WindowBase::flush(int rank) const {
+  WindowState& state = locked(state_, rank, "flush");
+  detail::check(MPI_Win_flush(rank, state.win), "flush", {.dest = rank});
+  state.drop_kept(rank);
+}
+void WindowBase::flush_all() const {
+  WindowState& state = locked(state_, all_ranks, "flush_all");
+  detail::check(MPI_Win_flush_all(state.win), "flush_all");
+  state.drop_kept(all_ranks);
+}
+void WindowBase::flush_local(int rank) const {
+  WindowState& state = locked(state_, rank, "flush_local");
+  detail::check(MPI_Win_flush_local(rank, state.win), "flush_local", {.dest = rank});
+  state.drop_kept(rank);
+}
+void WindowBase::flush_local_all() const {
+  WindowState& state = locked(state_, all_ranks, "flush_local_all");
+  detail::check(MPI_Win_flush_local_all(state.win), "flush_local_all");
+  state.drop_kept(all_ranks);
+}
+void WindowBase::sync() const { detail::check(MPI_Win_sync(live(state_, "sync").win), "sync"); }
+
+// ---- Operations.
+
+void WindowBase::put_at(const Where& where, ConstBuffer data, bool copy) const {
+  WindowState& state = live(state_, "put");
+  require_elements(state, where, "put");
+  const ConstBuffer from = lasting(state, where, data, copy);
+  run(state, where, "put", LockType::exclusive, false, [&] {
+    return detail::with_count(from.count, from.type, [&](int n, MPI_Datatype type) {
+      return MPI_Put(from.data, n, type, where.rank, where.offset, n, type, state.win);
+    });
+  });
+}
+
+namespace {
+
+auto getter(WindowState& state, const detail::Access& where, Buffer data) {
+  return [&state, where, data] {
+    return detail::with_count(data.count, data.type, [&](int n, MPI_Datatype type) {
+      return MPI_Get(data.data, n, type, where.rank, where.offset, n, type, state.win);
+    });
+  };
+}
+
+}  // namespace
+
+void WindowBase::get_at(const Where& where, Buffer data) const {
+  WindowState& state = live(state_, "get");
+  run(state, where, "get", LockType::shared, false, getter(state, where, data));
+}
+
+void WindowBase::get_now(const Where& where, Buffer data) const {
+  WindowState& state = live(state_, "get");
+  run(state, where, "get", LockType::shared, true, getter(state, where, data));
+}
+
+void WindowBase::accumulate_at(const Where& where, ConstBuffer data, MPI_Op op, bool copy) const {
+  WindowState& state = live(state_, "accumulate");
+  require_elements(state, where, "accumulate");
+  const ConstBuffer from = lasting(state, where, data, copy);
+  run(state, where, "accumulate", LockType::shared, false, [&] {
+    return detail::with_count(from.count, from.type, [&](int n, MPI_Datatype type) {
+      return MPI_Accumulate(from.data, n, type, where.rank, where.offset, n, type, op, state.win);
+    });
+  });
+}
+
+void WindowBase::get_accumulate_at(const Where& where, ConstBuffer data, Buffer old, MPI_Op op) const {
+  WindowState& state = live(state_, "get_accumulate");
+  require_same(where, old.count, "get_accumulate");
+  run(state, where, "get_accumulate", LockType::shared, false, [&] {
+    return detail::with_count(data.count, data.type, [&](int n, MPI_Datatype type) {
+      return MPI_Get_accumulate(data.data, n, type, old.data, n, type, where.rank, where.offset, n, type, op,
+                                state.win);
+    });
+  });
+}
+
+void WindowBase::fetch_at(const Where& where, const void* value, void* old, MPI_Op op, bool now) const {
+  WindowState& state = live(state_, "fetch_op");
+  run(state, where, "fetch_op", LockType::shared, now,
+      [&] { return MPI_Fetch_and_op(value, old, where.type, where.rank, where.offset, op, state.win); });
+}
+
+void WindowBase::swap_at(const Where& where, const void* expected, const void* desired, void* old,
+                         bool now) const {
+  WindowState& state = live(state_, "compare_and_swap");
+  run(state, where, "compare_and_swap", LockType::shared, now, [&] {
+    return MPI_Compare_and_swap(desired, expected, old, where.type, where.rank, where.offset, state.win);
+  });
+}
+
+MPI_Request WindowBase::rput_at(const Where& where, ConstBuffer data) const {
+  WindowState& state = live(state_, "rput");
+  require_lock(state, where, "rput");
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_window(detail::with_count(data.count, data.type,
+                                  [&](int n, MPI_Datatype type) {
+                                    return MPI_Rput(data.data, n, type, where.rank, where.offset, n, type,
+                                                    state.win, &request);
+                                  }),
+               "rput", where);
+  return request;
+}
+
+MPI_Request WindowBase::rget_at(const Where& where, Buffer data) const {
+  WindowState& state = live(state_, "rget");
+  require_lock(state, where, "rget");
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_window(detail::with_count(data.count, data.type,
+                                  [&](int n, MPI_Datatype type) {
+                                    return MPI_Rget(data.data, n, type, where.rank, where.offset, n, type,
+                                                    state.win, &request);
+                                  }),
+               "rget", where);
+  return request;
+}
+
+MPI_Request WindowBase::raccumulate_at(const Where& where, ConstBuffer data, MPI_Op op) const {
+  WindowState& state = live(state_, "raccumulate");
+  require_lock(state, where, "raccumulate");
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_window(detail::with_count(data.count, data.type,
+                                  [&](int n, MPI_Datatype type) {
+                                    return MPI_Raccumulate(data.data, n, type, where.rank, where.offset, n,
+                                                           type, op, state.win, &request);
+                                  }),
+               "raccumulate", where);
+  return request;
+}
+
+MPI_Request WindowBase::rget_accumulate_at(const Where& where, ConstBuffer data, Buffer old,
+                                           MPI_Op op) const {
+  WindowState& state = live(state_, "rget_accumulate");
+  require_lock(state, where, "rget_accumulate");
+  require_same(where, old.count, "rget_accumulate");
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_window(detail::with_count(data.count, data.type,
+                                  [&](int n, MPI_Datatype type) {
+                                    return MPI_Rget_accumulate(data.data, n, type, old.data, n, type,
+                                                               where.rank, where.offset, n, type, op,
+                                                               state.win, &request);
+                                  }),
+               "rget_accumulate", where);
+  return request;
+}
+
+void WindowBase::fail_op(const char* verb) {
+  detail::fail(
+      Errc::op, verb, {},
+      "windows know only MPI's own operations, for elements that these are for: std::plus<>, mpi::min, "
+      "std::bit_or<>, mpi::replace, ...; callables of your own cannot run at the target");
+}
+
+// ---- Memory and observers.
+
+void* WindowBase::base() const noexcept { return state_ == nullptr ? nullptr : state_->base; }
+std::size_t WindowBase::count() const noexcept { return state_ == nullptr ? 0 : state_->count; }
+MPI_Win WindowBase::native() const noexcept { return state_ == nullptr ? MPI_WIN_NULL : state_->win; }
+int WindowBase::size() const { return live(state_, "Window::size").ranks; }
+
+std::size_t WindowBase::size_of(int rank) const {
+  const WindowState& state = live(state_, "size_of");
+  require_rank(state, rank, "size_of");
+  if (rank == proc_null) return 0;
+  if (state.sizes.empty())
+    throw Unsupported("size_of",
+                      "sizes of other ranks are known only of windows that manyhands made with memory");
+  return state.sizes[static_cast<std::size_t>(rank)];
+}
+
+WindowFlavor WindowBase::flavor() const { return live(state_, "flavor").flavor; }
+
+MemoryModel WindowBase::memory_model() const {
+  int* model = nullptr;
+  int found = 0;
+  detail::check(MPI_Win_get_attr(live(state_, "memory_model").win, MPI_WIN_MODEL, &model, &found),
+                "memory_model");
+  return static_cast<MemoryModel>(*model);
+}
+
+Group WindowBase::group() const {
+  MPI_Group group = MPI_GROUP_NULL;
+  detail::check(MPI_Win_get_group(live(state_, "Window::group").win, &group), "Window::group");
+  return Group::adopt(group);
+}
+
+std::string WindowBase::name() const {
+  char text[MPI_MAX_OBJECT_NAME];
+  int length = 0;
+  detail::check(MPI_Win_get_name(live(state_, "Window::name").win, text, &length), "Window::name");
+  return {text, static_cast<std::size_t>(length)};
+}
+
+void WindowBase::set_name(const std::string& name) {
+  detail::check(MPI_Win_set_name(live(state_, "Window::set_name").win, name.c_str()), "Window::set_name");
+}
+
+Info WindowBase::info() const {
+  MPI_Info info = MPI_INFO_NULL;
+  detail::check(MPI_Win_get_info(live(state_, "Window::info").win, &info), "Window::info");
+  return Info::adopt(info);
+}
+
+void WindowBase::set_info(const Info& info) {
+  detail::check(MPI_Win_set_info(live(state_, "Window::set_info").win, info.native()), "Window::set_info");
+}
+
+void WindowBase::attach(void* data, std::size_t bytes) {
+  const WindowState& state = live(state_, "attach");
+  if (state.flavor != WindowFlavor::dynamic)
+    detail::fail(Errc::rma_flavor, "attach", {},
+                 "only dynamic windows take memory later: Window::dynamic(comm)");
+  detail::check(MPI_Win_attach(state.win, data, static_cast<MPI_Aint>(bytes)), "attach");
+}
+
+void WindowBase::detach(void* data) {
+  const WindowState& state = live(state_, "detach");
+  if (state.flavor != WindowFlavor::dynamic)
+    detail::fail(Errc::rma_flavor, "detach", {}, "only dynamic windows give memory back");
+  detail::check(MPI_Win_detach(state.win, data), "detach");
+}
+
+}  // namespace manyhands::mpi
