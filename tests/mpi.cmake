@@ -18,3 +18,14 @@ foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
     set_tests_properties(${test} PROPERTIES TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${mpi_environment};${mpi_environment_${flavour}}")
   endforeach()
 endforeach()
+
+# The talk's programs and the ray tracer, as their readers start them.
+if(MANYHANDS_EXAMPLES AND MANYHANDS_COMMAND)
+  foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+    foreach(program mpi_hello mpi_p2p mpi_p2p_array mpi_scatter_gather mpi_bcast_barrier mpi_nonblocking)
+      add_test(NAME "talk: ${program} ${flavour}" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/talk_mpi_test.py
+        $<TARGET_FILE:manyhands_command> $<TARGET_FILE_DIR:talk_${program}_${flavour}> ${program})
+      set_tests_properties("talk: ${program} ${flavour}" PROPERTIES PROCESSORS 2 TIMEOUT 120)
+    endforeach()
+  endforeach()
+endif()

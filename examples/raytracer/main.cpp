@@ -12,6 +12,9 @@
 #include <cstdio>
 #include <exception>
 #include <manyhands/multicore.hpp>
+#ifdef RAYTRACER_MPI
+#include <manyhands/mpi.hpp>
+#endif
 #include <optional>
 #include <set>
 #include <sstream>
@@ -30,6 +33,12 @@ using namespace raytracer;
 namespace {
 
 constexpr float exposure = 1.25F;
+constexpr const char* known_executors = "serial, threads, processes, mpi";
+#ifdef RAYTRACER_MPI
+constexpr bool has_mpi = true;
+#else
+constexpr bool has_mpi = false;
+#endif
 
 // The command line asks for what cannot be: exit status 2.
 struct UsageError : std::runtime_error {
@@ -103,7 +112,8 @@ Measurement measure(Executor& executor, std::string name, int workers,
 }
 
 // Until each worker process has answered once; a bounded number of times, for a worker may be slow to come.
-void wait_until_ready(mh::Pool& pool, int workers, const std::string& scene) {
+template <class Pool>
+void wait_until_ready(Pool& pool, int workers, const std::string& scene) {
   std::set<int> ready;
   for (int round = 0; round < 200 && std::ssize(ready) < workers; ++round) {
     for (const int pid :
@@ -113,8 +123,21 @@ void wait_until_ready(mh::Pool& pool, int workers, const std::string& scene) {
   }
 }
 
-Measurement run(const std::string& executor, int workers, const Arguments& arguments) {
+#ifdef RAYTRACER_MPI
+using MpiPool = mh::mpi::Pool;
+#else
+struct MpiPool {};
+#endif
+
+Measurement run(const std::string& executor, int workers, const Arguments& arguments,
+                [[maybe_unused]] MpiPool* ranks) {
   const auto started = std::chrono::steady_clock::now();
+#ifdef RAYTRACER_MPI
+  if (executor == "mpi") {
+    wait_until_ready(*ranks, workers, arguments.scene);
+    return measure(*ranks, executor, workers, started, arguments);
+  }
+#endif
   if (executor == "processes") {
     mh::Pool pool{workers, {.initializer = mh::bind(preload, arguments.scene)}};
     wait_until_ready(pool, workers, arguments.scene);
@@ -130,8 +153,12 @@ Measurement run(const std::string& executor, int workers, const Arguments& argum
 }
 
 // 1, 2, 4, ... and all. One worker is left out where the serial run stands for it.
-std::vector<int> worker_counts(const std::string& executor, const Arguments& arguments) {
+std::vector<int> worker_counts(const std::string& executor, const Arguments& arguments,
+                               [[maybe_unused]] const MpiPool* ranks) {
   if (executor == "serial") return {1};
+#ifdef RAYTRACER_MPI
+  if (executor == "mpi") return {ranks->size()};
+#endif
   const auto& all = arguments.executors;
   const bool serial_too = std::find(all.begin(), all.end(), "serial") != all.end();
   std::vector<int> counts;
@@ -214,15 +241,16 @@ void print_table(const std::vector<Measurement>& runs, const std::vector<Series>
   }
 }
 
-int render_all(const Arguments& arguments) {
+// `ranks`: the pool over the MPI job, if mpi is among the executors.
+int render_all(const Arguments& arguments, MpiPool* ranks) {
   check_writable(arguments.output);
   if (!arguments.plot.empty()) check_writable(arguments.plot);
   (void)read_model(arguments.scene);  // a broken scene is told before any worker starts
 
   std::vector<Measurement> runs;
   for (const auto& executor : arguments.executors) {
-    for (const int workers : worker_counts(executor, arguments)) {
-      runs.push_back(run(executor, workers, arguments));
+    for (const int workers : worker_counts(executor, arguments, ranks)) {
+      runs.push_back(run(executor, workers, arguments, ranks));
       const Measurement &first = runs.front(), &last = runs.back();
       if (const auto count = differing_pixels(first, last); count > 0) {
         throw std::runtime_error(fmt::format("{} of {} pixels differ between {} x{} and {} x{}", count,
@@ -271,16 +299,16 @@ std::vector<std::string> executors_in(const std::string& list) {
   std::vector<std::string> names;
   std::istringstream stream{list};
   for (std::string name; std::getline(stream, name, ',');) {
-    if (name != "serial" && name != "threads" && name != "processes") {
-      throw UsageError(
-          fmt::format("--on: unknown executor '{}'; there are serial, threads, processes", name));
+    if (name == "mpi" && !has_mpi) throw UsageError("--on: this raytrace was built without MPI");
+    if (name != "serial" && name != "threads" && name != "processes" && name != "mpi") {
+      throw UsageError(fmt::format("--on: unknown executor '{}'; there are {}", name, known_executors));
     }
     if (std::find(names.begin(), names.end(), name) != names.end()) {
       throw UsageError(fmt::format("--on: '{}' is named twice", name));
     }
     names.push_back(name);
   }
-  if (names.empty()) throw UsageError("--on: no executor named; there are serial, threads, processes");
+  if (names.empty()) throw UsageError(fmt::format("--on: no executor named; there are {}", known_executors));
   return names;
 }
 
@@ -297,7 +325,10 @@ std::optional<Arguments> parse(int argc, char** argv) {
   app.add_option("-o,--output", arguments.output, "the picture to write, a PNG")
       ->capture_default_str()
       ->type_name("FILE");
-  app.add_option("--on", executors, "executors, one after the other: serial, threads, processes")
+  app.add_option(
+         "--on", executors,
+         fmt::format("executors, one after the other: {} (mpi: the ranks that `manyhands run -n N` started)",
+                     known_executors))
       ->capture_default_str()
       ->type_name("LIST");
   app.add_option("--workers", arguments.workers,
@@ -327,11 +358,20 @@ std::optional<Arguments> parse(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  mh::init(argc, argv);
+// On the ranks of an MPI job: rank 0 renders, the others work for it.
+int render_with_ranks([[maybe_unused]] const Arguments& arguments) {
+#ifdef RAYTRACER_MPI
+  MpiPool ranks(mh::mpi::world());
+  if (ranks) return render_all(arguments, &ranks);
+#endif
+  return 0;
+}
+
+// Calls f and prints what goes wrong: the exit status.
+template <class F>
+int reporting(F f) {
   try {
-    const auto arguments = parse(argc, argv);
-    return arguments ? render_all(*arguments) : 0;
+    return f();
   } catch (const UsageError& error) {
     fmt::print(stderr, "raytrace: {}\n", error.what());
     return 2;
@@ -341,4 +381,21 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "raytrace: {}\n", error.what());
   }
   return 1;
+}
+
+int main(int argc, char** argv) {
+  mh::init(argc, argv);
+  std::optional<Arguments> arguments;
+  const int parsed = reporting([&] {
+    arguments = parse(argc, argv);
+    return 0;
+  });
+  if (!arguments) return parsed;
+  const auto& executors = arguments->executors;
+  if (std::find(executors.begin(), executors.end(), "mpi") == executors.end())
+    return reporting([&] { return render_all(*arguments, nullptr); });
+#ifdef RAYTRACER_MPI
+  const mh::mpi::Environment env(argc, argv);
+#endif
+  return reporting([&] { return render_with_ranks(*arguments); });
 }
