@@ -36,23 +36,6 @@ struct Family {
   mh::Barrier barrier;
   mh::Event finish;
 };
-template <>
-struct manyhands::wire::Codec<Family> {
-  static void pack(Writer& writer, const Family& family) {
-    wire::pack(writer, family.work);
-    wire::pack(writer, family.done);
-    wire::pack(writer, family.lock);
-    wire::pack(writer, family.sum);
-    wire::pack(writer, family.barrier);
-    wire::pack(writer, family.finish);
-  }
-  static Family unpack(Reader& reader) {
-    return {wire::unpack<mh::Queue<int>>(reader), wire::unpack<mh::Queue<int>>(reader),
-            wire::unpack<mh::Lock>(reader),       wire::unpack<mh::Value<long>>(reader),
-            wire::unpack<mh::Barrier>(reader),    wire::unpack<mh::Event>(reader)};
-  }
-};
-
 namespace {
 
 constexpr mh::Duration patience = 10s;  // far more than any of these waits may last
