@@ -62,6 +62,7 @@ std::shared_ptr<Crew> Crew::start(const CrewOptions& options) {
 Crew::Crew(const CrewOptions& options)
     : options_(options),
       owner_pid_(::getpid()),
+      initializer_named_(options.initializer_named),
       memory_(nullptr),
       view_(nullptr, Layout(0, 0)),
       supervisor_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -158,7 +159,7 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
           outstanding_.fetch_add(1);
           pending->queued({.cell = index, .generation = state.generation});
           calls_[index] = {.pending = std::move(pending),
-                           .named = std::move(named),
+                           .named = shm::NamedBlocks(std::move(named)),
                            .retries_left = options.retries.value_or(options_.retries),
                            .has_deadline = cell.deadline_ns != INT64_MAX};
           view_.board().parent_cpu.store(::sched_getcpu(), std::memory_order_relaxed);
@@ -245,7 +246,7 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
         }
         next.retries = request.options.retries.value_or(options_.retries);
         next.has_deadline = request.options.deadline != Deadline::never;
-        next.named = std::move(request.named);
+        next.named = shm::NamedBlocks(std::move(request.named));
         next.pending = std::move(pending);
         map = std::move(next);
 

@@ -7,11 +7,11 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <fstream>
 #include <mutex>
 #include <string>
 
 #include "manyhands/base/cores.hpp"
+#include "manyhands/shm/company.hpp"
 #include "manyhands/shm/futex.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "manyhands/shm/race.hpp"
@@ -87,12 +87,21 @@ const bool tidies = [] {
   return true;
 }();
 
-int threads_of_this_process() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("Threads:")) return std::stoi(line.substr(8));
+// Says to the scheduler that explores the program what is to be done, and lets it choose when; false if it
+// chose that the time is over first. Without one, a point.
+template <class Ready>
+bool announce(shm::OpKind kind, shm::Offset queue, const Ready& ready, const Deadline& deadline,
+              const std::source_location& where) {
+  shm::Scheduler* const scheduler = shm::current_scheduler();
+  if (scheduler == nullptr) {
+    shm::point(kind, queue, where);
+    return true;
   }
-  return 0;
+  const shm::Operation operation{kind, queue, shm::intern(where)};
+  const shm::Readiness readiness{[](const void* f) { return (*static_cast<const Ready*>(f))(); }, &ready};
+  if (deadline.bounded()) return scheduler->step_or_time_out(operation, readiness);
+  scheduler->step(operation, readiness);
+  return true;
 }
 
 }  // namespace
@@ -120,14 +129,6 @@ std::string QueueCore::describe() const {
   return fmt::format("Queue {}", shm::header_of(block_->offset()).number);
 }
 
-// Throws if nobody is left who could ever end this wait.
-void QueueCore::require_company(const char* what) const {
-  if (shm::header_of(block_->offset()).refs.load() > 1) return;
-  if (threads_of_this_process() != 1) return;
-  throw Error(fmt::format("{} on {} would wait for ever: no other process or thread has it any more", what,
-                          describe()));
-}
-
 // Blocks until ready() or the deadline. `changes` is counted up by who makes it ready, if `sleepers` is set.
 template <class Ready>
 bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord& sleepers, const char* what,
@@ -146,7 +147,8 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
     } while (now_ns() < until);
   }
   shm::WaitScope waiting(block_->offset(), shm::intern(where), {.bounded = deadline.bounded()});
-  for (int slices = 0;; ++slices) {
+  shm::Company company(*block_, deadline);
+  for (;;) {
     const std::uint32_t seen = changes.load(std::memory_order_acquire);
     sleepers.store(1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // said before the last look; see wake()
@@ -157,9 +159,10 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
     if (ready()) return true;
     if (why != shm::WakeReason::timed_out) continue;
     waiting.look();
-    if (slices % 8 != 7) continue;
-    shm::sweep();  // somebody may have been killed with nobody to tell
-    if (!deadline.bounded()) require_company(what);
+    if (!company.is_gone()) continue;
+    if (ready()) return true;
+    throw Error(fmt::format("{} on {} would wait for ever: no other process or thread has it any more", what,
+                            describe()));
   }
 }
 

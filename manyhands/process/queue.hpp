@@ -12,7 +12,7 @@
 //
 // Any participant may be killed at any moment: a value whose put() returned is taken by exactly one get(),
 // unless the one that was taking it is killed. A get() that can never succeed, because this thread is the
-// last one that knows the queue, is an Error, not a hang.
+// last one that knows the queue, is an Error, not a hang (shm/company.hpp).
 //
 // Layout of the block: [ QueueState ][ cell 0 ] ... [ cell capacity - 1 ]. Two locks, one for each end; each
 // operation becomes valid by one store (of head or tail), hence a lock whose owner was killed can simply be
@@ -95,7 +95,6 @@ class QueueCore {
   template <class Ready>
   bool wait_until(Ready ready, shm::FutexWord& word, shm::FutexWord& sleepers, const char* what,
                   const Deadline& deadline, const std::source_location& where);
-  void require_company(const char* what) const;
 
   shm::BlockPtr block_;
 };

@@ -92,6 +92,11 @@ struct HoldEntry {
 HoldEntry hold(Offset payload);
 void unhold(Offset payload, HoldEntry entry) noexcept;
 
+// The live processes that hold the block. Reads /proc.
+std::vector<pid_t> holders_of(Offset payload);
+// How many threads the process has; 0 if that cannot be found out.
+std::size_t threads_of(pid_t pid) noexcept;
+
 // All blocks of one kind that any process holds, each once.
 std::vector<Offset> held_blocks(BlockKind kind);
 // The same in a mapping of any heap.
