@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "manyhands/shm/block.hpp"
+#include "manyhands/shm/race.hpp"
 #include "manyhands/shm/schedule.hpp"
 
 namespace manyhands::test {
@@ -126,7 +127,7 @@ class Recorder : public shm::Scheduler {
 };
 
 // MANYHANDS_RACE=1 for the rest of this process, and of those that it forks.
-inline void watch_races() { shm::detail::watch.fetch_or(shm::detail::watch_race); }
+inline void watch_races() { shm::race::watch(); }
 
 // What `body` writes to stderr, by this process or by its children that end before it does.
 template <class Body>

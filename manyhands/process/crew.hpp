@@ -259,13 +259,17 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void cancel_all(Completions& done) MH_REQUIRES(mutex_);
   [[noreturn]] void give_up_interrupted();
 
+  // What the race detector has to know.
+  void comes_before_tasks() const noexcept;
+  void comes_after_tasks() const noexcept;
+
   CrewOptions options_;
+  shm::NamedBlocks initializer_named_;
+  shm::BlockPtr order_;  // see Board::order; null: races are not watched
   pid_t owner_pid_;
   std::shared_ptr<shm::Segment> memory_;  // shared with the results that lie in it
   BoardView view_;
   UniqueFd supervisor_fd_;
-  shm::NamedBlocks initializer_named_;
-  shm::BlockPtr order_;  // see Board::order; null: races are not watched
   int spin_cores_;
 
   Mutex mutex_;

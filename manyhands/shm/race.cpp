@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "manyhands/base/handover.hpp"
 #include "manyhands/shm/heap.hpp"
 #include "manyhands/shm/participants.hpp"
 
@@ -525,6 +526,51 @@ void wrote(Offset object, Site site) noexcept {
   Shadow& shadow = *found;
   const Record mine = record_of(me.index, site, me.time->load(std::memory_order_relaxed));
   if (shadow.write.load() == mine) return;  // reads since then have seen it
+// ---- Handovers between threads of this process: each gets a block to stand for it.
+
+namespace {
+
+// [ pid : 24 ][ payload / 64 : 40 ]: a fork does not give back what is its parent's.
+std::uint64_t place_of(Offset object) noexcept {
+  return static_cast<std::uint64_t>(::getpid()) << 40 | object / 64;
+}
+Offset object_at(std::uint64_t place) noexcept { return (place & ((std::uint64_t{1} << 40) - 1)) * 64; }
+bool is_mine(std::uint64_t place) noexcept {
+  return place != 0 && static_cast<pid_t>(place >> 40) == ::getpid();
+}
+
+void handover_released(std::atomic<std::uint64_t>& place) noexcept {
+  std::uint64_t now = place.load(std::memory_order_acquire);
+  if (!is_mine(now)) {
+    Offset made = 0;
+    try {
+      made = allocate(1, BlockKind::raw);
+    } catch (...) {
+      return;
+    }
+    if (place.compare_exchange_strong(now, place_of(made), std::memory_order_acq_rel)) {
+      now = place_of(made);
+    } else {
+      release(made);
+    }
+  }
+  released(object_at(now));
+}
+void handover_acquired(std::uint64_t place) noexcept {
+  if (is_mine(place)) acquired(object_at(place));
+}
+void handover_forgotten(std::uint64_t place) noexcept {
+  if (is_mine(place)) release(object_at(place));
+}
+constexpr HandoverWatch handovers{handover_released, handover_acquired, handover_forgotten};
+
+}  // namespace
+
+void watch() noexcept {
+  manyhands::detail::handover_watch.store(&handovers, std::memory_order_release);
+  detail::watch.fetch_or(detail::watch_race);
+}
+
   const Record before = shadow.write.exchange(mine);
   if (before != 0 && !comes_before(me, before))
     suspect(me, object, before, {site_in(before), true}, {site, true});

@@ -53,6 +53,7 @@ void StateBase::on_ready(Continuation continuation) {
 }
 
 void StateBase::finish() {
+  outcome_.released();
   Node* node = continuations_.exchange(finished(), std::memory_order_acq_rel);
   Node* first = nullptr;
   while (node != nullptr) {  // in the order of their registration
