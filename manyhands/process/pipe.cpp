@@ -1,5 +1,7 @@
 #include "manyhands/process/pipe.hpp"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 namespace manyhands {
@@ -64,6 +66,16 @@ void Connection::close() noexcept {
 void Connection::throw_end() {
   throw EndOfPipe(
       "the other end of this pipe is gone: it was closed, or every process that had it has ended");
+}
+
+void Connection::throw_timeout(bool sending) const {
+  const auto number = shm::header_of(end_->offset()).number;
+  throw Timeout(
+      sending
+          ? fmt::format("the other end of pipe connection {} left {} values waiting for the whole time given "
+                        "to send()",
+                        number, capacity)
+          : fmt::format("nothing came over pipe connection {} for the whole time given to recv()", number));
 }
 
 struct Pipe::Ends {

@@ -47,14 +47,14 @@ class Connection {
     } catch (const QueueClosed&) {
       throw_end();
     }
-    if (!done) process::throw_timeout(out_, true);
+    if (!done) throw_timeout(true);
   }
 
   // Blocks until a value is there; throws Timeout, EndOfPipe, and WireError if it is no T.
   template <class T>
   T recv(Duration timeout = Deadline::never, const Where& where = Where::current()) {
     process::TakenMessage message;
-    if (!take(message, timeout, where)) process::throw_timeout(in_, false);
+    if (!take(message, timeout, where)) throw_timeout(false);
     return message.read<T>();
   }
   // Does not block; nullopt if nothing is there.
@@ -76,6 +76,7 @@ class Connection {
  private:
   bool take(process::TakenMessage& message, Duration timeout, const Where& where);
   [[noreturn]] static void throw_end();
+  [[noreturn]] void throw_timeout(bool sending) const;
 
   shm::BlockPtr end_;
   process::QueueCore in_;

@@ -306,7 +306,10 @@ TEST_CASE("a pipe carries values of any type both ways") {
   CHECK(pipe.first.recv<std::size_t>() == 10'000);
   CHECK_FALSE(pipe.first.poll());
   CHECK(pipe.first.try_recv<int>() == std::nullopt);
-  CHECK_THROWS_AS(static_cast<void>(pipe.first.recv<int>(1ms)), Timeout);
+  CHECK_THROWS_WITH_AS(static_cast<void>(pipe.first.recv<int>(1ms)),
+                       doctest::Contains("nothing came over pipe connection"), Timeout);
+  for (int i = 0; i < 1024; ++i) pipe.first.send(i);
+  CHECK_THROWS_WITH_AS(pipe.first.send(0, 1ms), doctest::Contains("left 1024 values waiting"), Timeout);
   pipe.second.send(std::string("text"));
   CHECK_THROWS_AS(static_cast<void>(pipe.first.recv<int>()), WireError);
 }

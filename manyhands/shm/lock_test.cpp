@@ -423,8 +423,8 @@ TEST_CASE("exactly one taker is told that the lock was abandoned, by whom and wh
   const std::string text = message_of<LockAbandoned>([&] { lock.lock(); });
   CHECK(contains(text, line(taken)));
   CHECK(contains(text, "Lock 'till'"));
-  CHECK(contains(text, "pid " + std::to_string(::getpid())));
-  CHECK(contains(text, "has ended"));
+  CHECK(contains(text,
+                 " of pid " + std::to_string(::getpid()) + ", has ended)"));  // the thread, not the process
   CHECK(contains(text, "half written"));
   CHECK_FALSE(lock.locked());
   lock.lock();
