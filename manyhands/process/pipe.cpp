@@ -58,9 +58,9 @@ bool Connection::poll(Duration timeout, const Where& where) {
   return in_.wait_for_message(Deadline(std::max(timeout, Duration::zero())), where);
 }
 
-void Connection::close() noexcept {
-  in_.close();
-  out_.close();
+void Connection::close(const Where& where) {
+  in_.close(where);
+  out_.close(where);
 }
 
 void Connection::throw_end() {

@@ -69,7 +69,7 @@ class Connection {
 
   // Ends the connection for all handles of both ends: what was sent can still be received, then comes
   // EndOfPipe.
-  void close() noexcept;
+  void close(const Where& where = Where::current());
 
   const shm::BlockPtr& block() const noexcept { return end_; }
 

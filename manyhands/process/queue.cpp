@@ -176,18 +176,7 @@ bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>
   if (small.size() > cell_message_bytes || !writer.buffers().empty() || !named.empty())
     message = shm::Block::adopt(make_message(small, writer.buffers(), named));
   const auto ready = [&state] { return size_of(state) < state.capacity || is_closed(state); };
-  if (auto* scheduler = shm::current_scheduler()) {
-    const shm::Operation operation{shm::OpKind::put, queue, shm::intern(where)};
-    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
-                                   &ready};
-    if (!deadline.bounded()) {
-      scheduler->step(operation, readiness);
-    } else if (!scheduler->step_or_time_out(operation, readiness)) {
-      return false;
-    }
-  } else {
-    shm::point(shm::OpKind::put, queue, where);
-  }
+  if (!announce(shm::OpKind::put, queue, ready, deadline, where)) return false;
   for (;;) {
     if (!ready() && !wait_until(ready, state.head.changes, state.head.sleepers, "put()", deadline, where))
       return false;
@@ -218,18 +207,7 @@ bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::so
   const shm::Offset queue = block_->offset();
   QueueState& state = state_at(queue);
   const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
-  if (auto* scheduler = shm::current_scheduler()) {
-    const shm::Operation operation{shm::OpKind::get, queue, shm::intern(where)};
-    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
-                                   &ready};
-    if (!deadline.bounded()) {
-      scheduler->step(operation, readiness);
-    } else if (!scheduler->step_or_time_out(operation, readiness)) {
-      return false;
-    }
-  } else {
-    shm::point(shm::OpKind::get, queue, where);
-  }
+  if (!announce(shm::OpKind::get, queue, ready, deadline, where)) return false;
   for (;;) {
     if (!ready() && !wait_until(ready, state.tail.changes, state.tail.sleepers, "get()", deadline, where))
       return false;
@@ -260,14 +238,7 @@ bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::so
 bool QueueCore::wait_for_message(const Deadline& deadline, const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
   const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
-  if (auto* scheduler = shm::current_scheduler()) {
-    const shm::Operation operation{shm::OpKind::get, block_->offset(), shm::intern(where)};
-    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
-                                   &ready};
-    if (deadline.bounded()) return scheduler->step_or_time_out(operation, readiness);
-    scheduler->step(operation, readiness);
-    return true;
-  }
+  if (!announce(shm::OpKind::get, block_->offset(), ready, deadline, where)) return false;
   return wait_until(ready, state.tail.changes, state.tail.sleepers, "poll()", deadline, where);
 }
 
@@ -278,14 +249,23 @@ void close_queue(shm::Offset queue) noexcept {
   wake(state.head.changes, state.head.sleepers);
 }
 
-void QueueCore::close() noexcept { close_queue(block_->offset()); }
-bool QueueCore::closed() const noexcept { return is_closed(state_at(block_->offset())); }
-std::size_t QueueCore::size() const noexcept { return size_of(state_at(block_->offset())); }
+void QueueCore::close(const std::source_location& where) {
+  shm::point(shm::OpKind::set, block_->offset(), where);
+  close_queue(block_->offset());
+}
+bool QueueCore::closed(const std::source_location& where) const {
+  shm::point(shm::OpKind::load, block_->offset(), where);
+  return is_closed(state_at(block_->offset()));
+}
+std::size_t QueueCore::size(const std::source_location& where) const {
+  shm::point(shm::OpKind::load, block_->offset(), where);
+  return size_of(state_at(block_->offset()));
+}
 std::size_t QueueCore::capacity() const noexcept { return state_at(block_->offset()).capacity; }
 
-void QueueCore::task_done() {
+void QueueCore::task_done(const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
-  shm::point(shm::OpKind::set, block_->offset(), std::source_location::current());
+  shm::point(shm::OpKind::set, block_->offset(), where);
   std::int64_t left = state.unfinished.load(std::memory_order_relaxed);
   do {
     if (left <= 0)
@@ -297,14 +277,7 @@ void QueueCore::task_done() {
 bool QueueCore::join(const Deadline& deadline, const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
   const auto ready = [&state] { return state.unfinished.load(std::memory_order_acquire) <= 0; };
-  if (auto* scheduler = shm::current_scheduler()) {
-    const shm::Operation operation{shm::OpKind::wait, block_->offset(), shm::intern(where)};
-    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
-                                   &ready};
-    if (deadline.bounded()) return scheduler->step_or_time_out(operation, readiness);
-    scheduler->step(operation, readiness);
-    return true;
-  }
+  if (!announce(shm::OpKind::wait, block_->offset(), ready, deadline, where)) return false;
   return wait_until(ready, state.joins, state.join_sleepers, "join()", deadline, where);
 }
 

@@ -436,11 +436,13 @@ void Barrier::reset(const Where& where) const {
   }
 }
 
-bool Barrier::broken() const noexcept {
+bool Barrier::broken(const Where& where) const {
+  point(OpKind::load, block_->offset(), where);
   return (state().word.load(std::memory_order_acquire) & is_broken) != 0;
 }
 std::size_t Barrier::parties() const noexcept { return state().parties; }
-std::size_t Barrier::n_waiting() const noexcept {
+std::size_t Barrier::n_waiting(const Where& where) const {
+  point(OpKind::load, block_->offset(), where);
   const std::uint64_t word = state().word.load(std::memory_order_acquire);
   return (word & is_broken) != 0 ? 0 : come(word);
 }

@@ -71,10 +71,10 @@ class Barrier {
   // are forgotten.
   void reset(const Where& where = Where::current()) const;
 
-  bool broken() const noexcept;
+  bool broken(const Where& where = Where::current()) const;
   std::size_t parties() const noexcept;
   // How many wait; 0 if it is broken.
-  std::size_t n_waiting() const noexcept;
+  std::size_t n_waiting(const Where& where = Where::current()) const;
 
   const shm::BlockPtr& block() const noexcept { return block_; }
   friend bool operator==(const Barrier& a, const Barrier& b) noexcept {

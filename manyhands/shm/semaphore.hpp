@@ -69,7 +69,8 @@ class Semaphore {
   void release(std::int64_t permits = 1, const Where& where = Where::current()) const;
 
   // Permits at this moment.
-  std::int64_t value() const noexcept {
+  std::int64_t value(const Where& where = Where::current()) const {
+    shm::point(shm::OpKind::load, block_->offset(), where);
     return state_->word.load(std::memory_order_relaxed) & shm::SemaphoreState::permits;
   }
 
