@@ -119,7 +119,7 @@ std::uint64_t stamp_of(Offset object) noexcept {
 // What belongs to `object`, by its header; nullptr if there is none and none can be or is to be made.
 enum class IfMissing { none, make };
 Watched* find(Offset object, IfMissing missing) noexcept {
-  const std::atomic_ref<std::uint64_t> word(header_of(object).reserved);
+  const std::atomic_ref<std::uint64_t> word(header_of(object).watched);
   const std::uint64_t stamp = stamp_of(object);
   std::uint64_t found = word.load(std::memory_order_acquire);
   for (;;) {
@@ -162,24 +162,9 @@ Shadow* shadow_of(Offset object) noexcept {
 Root* root() noexcept {
   static std::atomic<Root*> known{nullptr};
   if (Root* const there = known.load(std::memory_order_acquire); there != nullptr) return there;
-  // Site 0 means "unknown" and has no text; its place holds the way to the root.
-  const std::atomic_ref<std::uint64_t> word(
-      *reinterpret_cast<std::uint64_t*>(tables().sites + site_size - 8));
-  std::uint64_t found = word.load(std::memory_order_acquire);
-  if (found == 0) {
-    try {
-      const Offset made = allocate(sizeof(Root), BlockKind::clock);
-      if (word.compare_exchange_strong(found, made, std::memory_order_acq_rel)) {
-        found = made;
-      } else {
-        release(made);
-      }
-    } catch (...) {
-      return nullptr;
-    }
-  }
-  known.store(&at<Root>(found), std::memory_order_release);
-  return known.load(std::memory_order_relaxed);
+  Root* const found = find_or_make<Root>(race_root());
+  known.store(found, std::memory_order_release);
+  return found;
 }
 
 // ---- Vector clocks.
@@ -526,6 +511,21 @@ void wrote(Offset object, Site site) noexcept {
   Shadow& shadow = *found;
   const Record mine = record_of(me.index, site, me.time->load(std::memory_order_relaxed));
   if (shadow.write.load() == mine) return;  // reads since then have seen it
+  const Record before = shadow.write.exchange(mine);
+  if (before != 0 && !comes_before(me, before))
+    suspect(me, object, before, {site_in(before), true}, {site, true});
+  const std::uint32_t used = std::min(shadow.used.load(), Shadow::most_reads);
+  for (std::uint32_t i = 0; i < used; ++i) {
+    Record record = shadow.reads[i].load();
+    if (record == 0) continue;
+    if (comes_before(me, record)) {
+      shadow.reads[i].compare_exchange_strong(record, 0);
+    } else {
+      suspect(me, object, record, {site_in(record), false}, {site, true});
+    }
+  }
+}
+
 // ---- Handovers between threads of this process: each gets a block to stand for it.
 
 namespace {
@@ -569,21 +569,6 @@ constexpr HandoverWatch handovers{handover_released, handover_acquired, handover
 void watch() noexcept {
   manyhands::detail::handover_watch.store(&handovers, std::memory_order_release);
   detail::watch.fetch_or(detail::watch_race);
-}
-
-  const Record before = shadow.write.exchange(mine);
-  if (before != 0 && !comes_before(me, before))
-    suspect(me, object, before, {site_in(before), true}, {site, true});
-  const std::uint32_t used = std::min(shadow.used.load(), Shadow::most_reads);
-  for (std::uint32_t i = 0; i < used; ++i) {
-    Record record = shadow.reads[i].load();
-    if (record == 0) continue;
-    if (comes_before(me, record)) {
-      shadow.reads[i].compare_exchange_strong(record, 0);
-    } else {
-      suspect(me, object, record, {site_in(record), false}, {site, true});
-    }
-  }
 }
 
 std::uint64_t reported() noexcept { return reports.load(std::memory_order_relaxed); }
