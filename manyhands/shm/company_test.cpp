@@ -150,6 +150,7 @@ TEST_CASE("a process that holds the block is company, whatever it does") {
   CHECK(late.wait() == 0);
 }
 
+#if !defined(__SANITIZE_THREAD__)  // which cannot start threads in such a fork
 TEST_CASE("a forked process counts its own threads, not those that its parent had") {
   OwnThread here([] { std::this_thread::sleep_for(10ms); });  // ours: not counted here
   Child child([] {
@@ -163,7 +164,9 @@ TEST_CASE("a forked process counts its own threads, not those that its parent ha
   });
   CHECK(child.wait() == 0);
 }
+#endif
 
+#if !defined(__SANITIZE_THREAD__)  // whose own thread counts
 TEST_CASE("our own threads are no company, unless they have something of the user's to do") {
   std::atomic<bool> end{false};
   OwnThread ours([&] {
@@ -186,6 +189,7 @@ TEST_CASE("our own threads are no company, unless they have something of the use
   const shm::NamedBlocks named({e.block()});
   CHECK_FALSE(shm::is_alone_with(*e.block()));
 }
+#endif
 
 }  // namespace
 }  // namespace manyhands
