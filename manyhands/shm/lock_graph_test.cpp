@@ -10,24 +10,15 @@
 
 #include "manyhands/shm/lock.hpp"
 
+#include "tests/primitives.hpp"
+#include "tests/support.hpp"
 namespace manyhands::shm {
 namespace {
 
 using namespace std::chrono_literals;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-template <class Condition>
-bool eventually(Condition condition) {
-  const Deadline deadline(10s);
-  while (!condition()) {
-    if (deadline.passed()) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
+using test::contains;
+using test::eventually;
 
 bool waits(ThreadToken token) { return token != 0 && read_wait(token, own_heap()).has_value(); }
 
