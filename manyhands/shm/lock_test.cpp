@@ -11,10 +11,11 @@
 #include <thread>
 #include <vector>
 
+#include "manyhands/shm/futex.hpp"
 #include "manyhands/shm/lock_graph.hpp"
-
 #include "tests/primitives.hpp"
 #include "tests/support.hpp"
+
 namespace manyhands {
 namespace {
 
@@ -374,6 +375,43 @@ std::uint_least32_t abandon(const shm::AnyLock& lock) {
   return std::source_location::current().line() - 1;
 }
 
+TEST_CASE("of two that take an abandoned lock over at the same moment one gets it first") {
+  const Lock lock{{.when_abandoned = WhenAbandoned::adopt}};
+  shm::ThreadToken ended = 0;
+  std::thread([&] { ended = shm::this_thread_token(); }).join();
+  std::atomic<int> go{0};
+  std::atomic<int> done{0};
+  std::atomic<int> inside{0};
+  std::atomic<int> together{0};
+  const auto take = [&] {
+    try {
+      const std::scoped_lock guard(lock);
+      if (inside.fetch_add(1) != 0) ++together;
+      for (int i = 0; i < 20; ++i) shm::cpu_relax();
+      inside.fetch_sub(1);
+    } catch (const Error&) {
+      ++together;  // the lock was another one's
+    }
+  };
+  constexpr int rounds = 5'000;
+  std::thread other([&] {
+    for (int round = 1; round <= rounds; ++round) {
+      while (go.load() < round) shm::cpu_relax();
+      take();
+      done = round;
+    }
+  });
+  for (int round = 1; round <= rounds; ++round) {
+    lock.state().word.store(ended);  // as if that thread had taken it
+    go = round;
+    take();
+    while (done.load() < round) std::this_thread::yield();
+  }
+  other.join();
+  CHECK(together.load() == 0);
+  CHECK_FALSE(lock.locked());
+}
+
 TEST_CASE("exactly one taker is told that the lock was abandoned, by whom and where") {
   const Lock lock{{.name = "till"}};
   const auto taken = abandon(lock);
@@ -604,7 +642,7 @@ TEST_CASE("a scheduler is asked before each operation, and sees what a fiber wai
   CHECK_FALSE(recursive.locked());
   using shm::OpKind;
   CHECK(scheduler.kinds == std::vector{OpKind::acquire, OpKind::release, OpKind::acquire, OpKind::acquire,
-                                       OpKind::release, OpKind::release});
+                                       OpKind::release, OpKind::release, OpKind::load});
   CHECK_THROWS_AS(left.lock(), LockAbandoned);
   CHECK(contains(message_of<Error>([&] { kept.lock(); }), "nobody can go on"));
   lock.lock();
