@@ -129,7 +129,7 @@ TEST_CASE("what a pool has still to do keeps a wait going: initializer, task, co
   const Event continued;
   static_cast<void>(pool.apply_async(later).then([=] { continued.set(); }));
   CHECK(continued.wait());
-#if !defined(__SANITIZE_THREAD__)  // whose own thread counts
+#if !defined(__SANITIZE_THREAD__)          // whose own thread counts
   CHECK_THROWS_AS(Event().wait(), Error);  // now nothing is left to do
 #endif
 }
