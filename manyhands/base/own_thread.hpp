@@ -38,7 +38,7 @@ class Errand {
  public:
   Errand() noexcept;
   Errand(const Errand&) noexcept : Errand() {}
-  Errand& operator=(const Errand&) noexcept { return *this; }
+  Errand& operator=(const Errand&) noexcept = default;
   ~Errand();
 };
 

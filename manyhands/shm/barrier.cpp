@@ -107,14 +107,14 @@ class Barrier::Look {
       : barrier_(barrier), visit_(visit), bounded_(deadline.bounded()) {}
 
   bool finds_nobody() {
-    if (bounded_ || !next_.passed()) return false;
+    if (bounded_ || visit_.number != 0 || !next_.passed()) return false;  // the first to come does it for all
     next_ = Deadline(every);
     const auto waiting = [this] { return come(visit_.state->word.load(std::memory_order_acquire)); };
     const Word come_before = waiting();
     std::vector<StuckThread> found;
     // Not while the action runs, nor for one that waits for the round to end which it is not part of.
     if (come(visit_.begun) < visit_.state->parties && come_before < visit_.state->parties) {
-      sweep();
+      sweep_now_and_then();
       found = all_stuck_in(*barrier_.block_);
     }
     const auto here =

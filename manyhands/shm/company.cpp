@@ -21,7 +21,7 @@ bool is_alone_with(const Block& block) noexcept {
 bool Company::is_gone() noexcept {
   if (!next_look_.passed()) return false;
   next_look_ = Deadline(every);
-  sweep();  // somebody may have been killed with nobody to tell
+  sweep_now_and_then();  // somebody may have been killed with nobody to tell
   return !bounded_ && is_alone_with(block_);
 }
 

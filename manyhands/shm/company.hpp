@@ -40,7 +40,7 @@ class Company {
   Company(const Block& block, const Deadline& deadline) noexcept
       : block_(block), bounded_(deadline.bounded()) {}
 
-  // To be called after each slice of the wait; looks every 400 ms, after a sweep(). False if the wait has a
+  // To be called after each slice of the wait; looks every 400 ms, and sweeps. False if the wait has a
   // time limit. Once it returns true, nobody else changes anything any more: the caller looks once more at
   // what it waits for, and then throws.
   bool is_gone() noexcept;

@@ -68,7 +68,8 @@ struct HeapHeader {
   std::atomic<std::int64_t> in_use;  // blocks
   std::array<std::atomic<std::uint32_t>, static_cast<std::size_t>(BlockKind::count_)> numbers;
   std::atomic<std::int32_t> cpu_tokens_taken;
-  std::atomic<Offset> race_root;  // written once, by the first that needs it
+  std::atomic<std::int64_t> last_sweep_ns;  // written by who sweeps for all that wait
+  std::atomic<Offset> race_root;            // written once, by the first that needs it
   // Free lists: [ tag : 20 ][ payload offset / 64 : 44 ]. The tag changes with every push, so that a pop that
   // was overtaken fails.
   std::array<std::atomic<std::uint64_t>, class_count> free;
@@ -379,6 +380,7 @@ void trim() noexcept {
 }
 
 std::atomic<std::int32_t>& cpu_tokens_taken() noexcept { return header().cpu_tokens_taken; }
+std::atomic<std::int64_t>& last_sweep_ns() noexcept { return header().last_sweep_ns; }
 std::atomic<Offset>& race_root() noexcept { return header().race_root; }
 
 int heap_fd() noexcept { return fd; }

@@ -108,6 +108,9 @@ inline constexpr const char* heap_variable = "MANYHANDS_HEAP_FD";
 // The program's CPU tokens that are taken (process/placement.hpp).
 std::atomic<std::int32_t>& cpu_tokens_taken() noexcept;
 
+// When somebody swept because a wait lasted (participants.hpp): now_ns().
+std::atomic<std::int64_t>& last_sweep_ns() noexcept;
+
 // Where the race detector keeps what belongs to the program (race.cpp); 0 as long as it is not used.
 std::atomic<Offset>& race_root() noexcept;
 

@@ -508,6 +508,14 @@ void sweep(pid_t only) noexcept {
   }
 }
 
+void sweep_now_and_then() noexcept {
+  constexpr std::int64_t every_ns = 200'000'000;
+  std::int64_t last = last_sweep_ns().load(std::memory_order_relaxed);
+  const std::int64_t now = now_ns();
+  if (now - last >= every_ns && last_sweep_ns().compare_exchange_strong(last, now, std::memory_order_relaxed))
+    sweep();
+}
+
 ProcessStart this_process_start() noexcept {
   Stat stat;
   read_process_stat(::getpid(), stat);
