@@ -489,8 +489,7 @@ TEST_CASE("program: processes at once" * doctest::skip()) { use_at_once<mh::Pool
 TEST_CASE("program: threads in order" * doctest::skip()) { use_in_order<mh::ThreadPool>(); }
 TEST_CASE("program: threads at once" * doctest::skip()) { use_at_once<mh::ThreadPool>(); }
 
-TEST_CASE(
-    "a Value that a Pool's tasks use in turn with their caller is no race; one that two use at once is") {
+TEST_CASE("a Value that a Pool's tasks use in turn with their caller is no race, unless two use it at once") {
   CHECK(races_in("processes in order") == "");
   CHECK(races_in("processes at once").find("race on Value") != std::string::npos);
 }
