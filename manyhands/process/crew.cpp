@@ -657,7 +657,9 @@ std::uint64_t Crew::items_done(MapHandle handle) const noexcept {
 bool Crew::item_done(MapHandle handle, std::uint64_t item, std::uint64_t chunk_size) const noexcept {
   const Chunk& chunk = view_.chunk(handle.job, static_cast<std::uint32_t>(item / chunk_size));
   const auto owner = chunk.owner.load(std::memory_order_acquire);
-  return owner == chunk_owner(handle.generation, chunk_done);
+  if (owner != chunk_owner(handle.generation, chunk_done)) return false;
+  comes_after_tasks();
+  return true;
 }
 
 void Crew::watch_items(MapHandle handle, int change) noexcept {
