@@ -15,62 +15,23 @@
 
 #include "manyhands/shm/lock.hpp"
 #include "manyhands/shm/lock_graph.hpp"
+#include "tests/primitives.hpp"
 #include "tests/support.hpp"
 
 namespace manyhands {
 namespace {
 
 using namespace std::chrono_literals;
+using test::Child;
+using test::contains;
 using test::eventually;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-// Words that processes share.
+// Words that processes share, wide enough for times.
 struct Shared {
   shm::BlockPtr block = shm::Block::create(4096, shm::BlockKind::raw);
   std::atomic<std::int64_t>& operator[](std::size_t i) const {
     return shm::at<std::atomic<std::int64_t>>(block->offset() + i * 8);
   }
-};
-
-// A forked process; killed and reaped at the latest with this object.
-class Child {
- public:
-  template <class F>
-  explicit Child(F body) : pid_(::fork()) {
-    if (pid_ != 0) return;
-    int status = 0;
-    try {
-      body();
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "in a child: %s\n", error.what());
-      status = 99;
-    }
-    ::_exit(status);
-  }
-  Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, 0)) {}
-  Child& operator=(Child&& other) noexcept {
-    std::swap(pid_, other.pid_);
-    return *this;
-  }
-  ~Child() { kill(); }
-  pid_t pid() const noexcept { return pid_; }
-  void signal(int number) const { ::kill(pid_, number); }
-  int wait() {
-    int status = -1;
-    if (pid_ != 0) ::waitpid(std::exchange(pid_, 0), &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-  }
-  void kill() {
-    if (pid_ == 0) return;
-    signal(SIGKILL);
-    wait();
-  }
-
- private:
-  pid_t pid_;
 };
 
 [[noreturn]] void stay() {
@@ -188,7 +149,9 @@ TEST_CASE("the talk: p1 ends with the lock, p2 waits, the parent releases it, p2
     lock.unlock();
   });
   REQUIRE(eventually([&] { return waiters_of(lock) == 1; }));
-  ::usleep(150'000);  // p2 has had time to find out that p1 has ended, and waits on
+  // It has set the mark: from then on it looks whether p1 lives, and waits on.
+  REQUIRE(eventually([&] { return (lock.state().word.load() & shm::LockState::waiters) != 0; }));
+  CHECK_FALSE(lock.acquire(150ms));  // as we do
   CHECK(value[0] == 10);
   const LockReport report = lock_report();
   REQUIRE(report.waits.size() == 1);

@@ -17,9 +17,25 @@
 #include <vector>
 
 #include "manyhands/shm/block.hpp"
+#include "manyhands/shm/race.hpp"
 #include "manyhands/shm/schedule.hpp"
 
 namespace manyhands::test {
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// What f throws, as text; "" if nothing.
+template <class E, class F>
+std::string message_of(F f) {
+  try {
+    f();
+  } catch (const E& error) {
+    return error.what();
+  }
+  return {};
+}
 
 // A forked process that runs `body` and ends by _exit: 0, or 1 if the body threw. Killed if nobody waited for
 // it.
@@ -37,17 +53,16 @@ class Child {
     }
     ::_exit(0);
   }
-  ~Child() {
-    if (pid_ > 0) kill();
-  }
+  ~Child() { kill(); }
   Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
   Child& operator=(Child&& other) noexcept {
-    if (pid_ > 0) kill();
+    kill();
     pid_ = std::exchange(other.pid_, -1);
     return *this;
   }
 
   pid_t pid() const { return pid_; }
+  void signal(int number) const { ::kill(pid_, number); }
   // Its wait status; 0: it came to its end.
   int wait() {
     int status = -1;
@@ -55,6 +70,7 @@ class Child {
     return status;
   }
   void kill() {
+    if (pid_ < 0) return;
     ::kill(pid_, SIGKILL);
     wait();
   }
@@ -126,7 +142,7 @@ class Recorder : public shm::Scheduler {
 };
 
 // MANYHANDS_RACE=1 for the rest of this process, and of those that it forks.
-inline void watch_races() { shm::detail::watch.fetch_or(shm::detail::watch_race); }
+inline void watch_races() { shm::race::watch(); }
 
 // What `body` writes to stderr, by this process or by its children that end before it does.
 template <class Body>

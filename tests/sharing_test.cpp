@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -22,6 +23,7 @@
 #include "manyhands/multicore.hpp"
 #include "manyhands/shm/heap.hpp"
 #include "manyhands/shm/participants.hpp"
+#include "tests/primitives.hpp"
 #include "tests/support.hpp"
 
 namespace mh = manyhands;
@@ -36,23 +38,6 @@ struct Family {
   mh::Barrier barrier;
   mh::Event finish;
 };
-template <>
-struct manyhands::wire::Codec<Family> {
-  static void pack(Writer& writer, const Family& family) {
-    wire::pack(writer, family.work);
-    wire::pack(writer, family.done);
-    wire::pack(writer, family.lock);
-    wire::pack(writer, family.sum);
-    wire::pack(writer, family.barrier);
-    wire::pack(writer, family.finish);
-  }
-  static Family unpack(Reader& reader) {
-    return {wire::unpack<mh::Queue<int>>(reader), wire::unpack<mh::Queue<int>>(reader),
-            wire::unpack<mh::Lock>(reader),       wire::unpack<mh::Value<long>>(reader),
-            wire::unpack<mh::Barrier>(reader),    wire::unpack<mh::Event>(reader)};
-  }
-};
-
 namespace {
 
 constexpr mh::Duration patience = 10s;  // far more than any of these waits may last
@@ -435,5 +420,86 @@ TEST_CASE("an end of a pipe travels through another pipe") {
   carrier.first.send(pipe.second);
   CHECK(pipe.first.recv<std::string>(patience) == "by hand");
 }
+
+// ---- The race detector knows what orders tasks make.
+
+// What this program says on stderr when it runs that test case with the detector on.
+std::string races_in(const std::string& name) {
+  const std::string command = "MANYHANDS_RACE=1 /proc/" + std::to_string(::getpid()) +
+                              "/exe --no-skip -tc='program: " + name + "' >/dev/null";
+  return mh::test::stderr_of([&] { CHECK(std::system(command.c_str()) == 0); });
+}
+
+template <class Pool>
+void use_in_order() {
+  Pool pool(2);
+  const mh::Value<int> v(0);
+  const auto more = [](const mh::Value<int>& value) { value += 1; };
+  const auto look = [](const mh::Value<int>& value, int x) { return value.get() + x; };
+  const std::vector<int> xs(8, 1);
+  for (int i = 0; i < 10; ++i) {
+    v = i;
+    pool.apply(more, v);
+    pool.apply_async(more, v).wait();
+    v += 1;
+    static_cast<void>(pool.map(mh::bind(look, v), xs));
+    v += 1;
+    for (const int x : pool.map_async(mh::bind(look, v), xs)) CHECK(x > 0);
+    v += 1;
+    pool.apply_async(more, v).then([=] { v += 1; }).get();
+    auto polled = pool.apply_async(more, v);
+    while (!polled.ready()) std::this_thread::yield();
+    v += 1;
+  }
+  const auto make = [] {
+    const mh::Value<int> made(0);
+    made = 7;
+    return made;
+  };
+  const auto made = pool.apply(make);
+  CHECK(made.get() == 7);
+  const auto fail = [](const mh::Value<int>& value) {
+    value += 1;
+    throw std::runtime_error("expected by the test");
+  };
+  CHECK_THROWS_AS(pool.apply(fail, v), std::runtime_error);
+  v += 1;
+}
+
+template <class Pool>
+void use_at_once() {
+  Pool pool(2);
+  const mh::Value<int> v(0);
+  // Twice: a thread comes after all that its process did before it used its first Value.
+  for (int round = 0; round < 2; ++round) {
+    const mh::Value<int> there(0);
+    const auto meet = [](const mh::Value<int>& value, const mh::Value<int>& count) {
+      value += 1;
+      count.update([](int n) { return n + 1; });
+      while (count.read() < 2) std::this_thread::yield();
+    };
+    auto first = pool.apply_async(meet, v, there);
+    pool.apply(meet, v, there);
+    first.wait();
+  }
+}
+
+TEST_CASE("program: processes in order" * doctest::skip()) { use_in_order<mh::Pool>(); }
+TEST_CASE("program: processes at once" * doctest::skip()) { use_at_once<mh::Pool>(); }
+TEST_CASE("program: threads in order" * doctest::skip()) { use_in_order<mh::ThreadPool>(); }
+TEST_CASE("program: threads at once" * doctest::skip()) { use_at_once<mh::ThreadPool>(); }
+
+TEST_CASE("a Value that a Pool's tasks use in turn with their caller is no race, unless two use it at once") {
+  CHECK(races_in("processes in order") == "");
+  CHECK(races_in("processes at once").find("race on Value") != std::string::npos);
+}
+
+#if !defined(__SANITIZE_THREAD__)  // oneTBB is not instrumented
+TEST_CASE(
+    "a Value that a ThreadPool's tasks use in turn with their caller is no race, unless two use it at once") {
+  CHECK(races_in("threads in order") == "");
+  CHECK(races_in("threads at once").find("race on Value") != std::string::npos);
+}
+#endif
 
 }  // namespace

@@ -2,7 +2,11 @@
 // OwnThread: a thread that manyhands runs for itself, told apart from the program's.
 //
 // A process may only be forked safely while no thread holds locks that the copy would wait for. Our own
-// threads hold none that a child uses; foreign_threads() counts the others.
+// threads hold none that a child uses; foreign_threads() counts the others. And a wait that only another
+// thread can end is in vain if there are none but our own, unless these have something of the user's to run:
+// an Errand.
+
+#include <sys/types.h>
 
 #include <functional>
 #include <thread>
@@ -25,10 +29,28 @@ class OwnThread {
 
  private:
   std::thread thread_;
+  pid_t process_ = 0;  // that started it; in a fork of that process there is no such thread
+};
+
+// Something of the user's that one of our own threads runs now or later: a continuation. It is one as long as
+// this object or a copy of it lives. Any thread.
+class Errand {
+ public:
+  Errand() noexcept;
+  Errand(const Errand&) noexcept : Errand() {}
+  Errand& operator=(const Errand&) noexcept = default;
+  ~Errand();
 };
 
 // Threads of this process other than the caller's and manyhands' own. Reads /proc; may wait some milliseconds
 // for a thread that has ended to vanish from there.
 int foreign_threads();
+
+// Whether nobody else in this process can do anything any more: the caller's thread is the only one besides
+// our own, and these have no Errand. False in doubt, as while threads start or end. Reads /proc.
+bool alone_in_process() noexcept;
+// How many threads of this process may still do something: the program's, the caller's, and tools'. 0 if that
+// is not known at this moment, or if an Errand waits.
+int busy_threads() noexcept;
 
 }  // namespace manyhands

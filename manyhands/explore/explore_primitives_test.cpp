@@ -310,5 +310,72 @@ TEST_CASE("outside of an exploration sleep_for sleeps") {
   CHECK(took < 10'000'000'000);
 }
 
+// ---- Looks: what they find depends on when one looks.
+
+TEST_CASE("whether a lock is taken depends on when one asks") {
+  const auto report = explore([] {
+    const Lock lock;
+    const Process p = named("p", [](Lock l) { const std::scoped_lock guard(l); }, lock);
+    return lock.locked();
+  });
+  CHECK(report.exhaustive());
+  CHECK(report.values() == std::vector<bool>{false, true});
+}
+
+TEST_CASE("how many permits and how many waiters there are depends on when one asks") {
+  const auto permits = explore([] {
+    const Semaphore s(1);
+    const Process p = named("p", [](Semaphore taken) { taken.acquire(); }, s);
+    return s.value();
+  });
+  CHECK(permits.values() == std::vector<std::int64_t>{0, 1});
+  const auto waiting = explore([] {
+    const Barrier b(2);
+    const Process p = named("p", [](Barrier come) { come.wait(); }, b);
+    const std::size_t before = b.n_waiting();
+    b.wait();
+    return before;
+  });
+  CHECK(waiting.exhaustive());
+  CHECK(waiting.values().size() == 2);
+}
+
+TEST_CASE("how much is in a queue depends on when one asks") {
+  const auto report = explore([] {
+    const Queue<int> queue(2);
+    const Process p = named("p", [](Queue<int> out) { out.put(1); }, queue);
+    return queue.size();
+  });
+  CHECK(report.exhaustive());
+  CHECK(report.values().size() == 2);
+}
+
+TEST_CASE("a queue may be closed before or after somebody puts into it, or looks whether it is") {
+  const auto put = explore([] {
+    Queue<int> queue(1);
+    Process p = named(
+        "p",
+        [](Queue<int> out) {
+          try {
+            out.put(1);
+          } catch (const QueueClosed&) {
+          }
+        },
+        queue);
+    queue.close();
+    p.join();
+    return queue.size();
+  });
+  CHECK(put.exhaustive());
+  CHECK(put.values().size() == 2);
+  const auto look = explore([] {
+    const Queue<int> queue(1);
+    const Process p = named("p", [](Queue<int> out) { out.close(); }, queue);
+    return queue.closed();
+  });
+  CHECK(look.exhaustive());
+  CHECK(look.values().size() == 2);
+}
+
 }  // namespace
 }  // namespace manyhands

@@ -29,6 +29,7 @@
 #include "manyhands/shm/arena.hpp"
 #include "manyhands/shm/claim_queue.hpp"
 #include "manyhands/shm/futex.hpp"
+#include "manyhands/shm/heap.hpp"
 #include "manyhands/shm/message_ring.hpp"
 #include "manyhands/wire/function.hpp"
 
@@ -213,6 +214,9 @@ struct Board {
   std::uint64_t region_size;        // of each arena
   std::int32_t inner_threads;       // that a worker's OpenMP and BLAS may use; negative: as they like
   std::atomic<std::uint32_t> stop;  // 1: workers leave
+  // A block that stands for the orders that the race detector has to know: from what was submitted to the
+  // workers (Part::first), and from them to the results (Part::second). 0: it is off. Constant.
+  shm::Offset order;
 
   // The core on which a thread of the parent waits or submitted last; a worker on the same core must not
   // spin.

@@ -115,8 +115,8 @@ std::string name() {
 
 std::optional<ProcessInfo> parent() {
   if (process::this_record == 0) return std::nullopt;
-  const pid_t pid = shm::at<process::ProcessRecord>(process::this_record).parent;
-  return ProcessInfo{.name = "", .pid = pid};
+  const auto& record = shm::at<process::ProcessRecord>(process::this_record);
+  return ProcessInfo{.name = record.parent_name.data(), .pid = record.parent};
 }
 
 }  // namespace this_process

@@ -14,6 +14,7 @@
 #include "manyhands/process/fork_spawner.hpp"
 #include "manyhands/process/idle.hpp"
 #include "manyhands/process/zygote.hpp"
+#include "manyhands/shm/race.hpp"
 #include "manyhands/wire/packet.hpp"
 
 namespace manyhands::process {
@@ -61,6 +62,7 @@ std::shared_ptr<Crew> Crew::start(const CrewOptions& options) {
 
 Crew::Crew(const CrewOptions& options)
     : options_(options),
+      initializer_named_(options.initializer_named),
       owner_pid_(::getpid()),
       memory_(nullptr),
       view_(nullptr, Layout(0, 0)),
@@ -85,6 +87,11 @@ Crew::Crew(const CrewOptions& options)
 void Crew::create_board() {
   Board& board = view_.board();
   board.cores = static_cast<std::uint32_t>(spin_cores_);
+  if (shm::watching_races()) {
+    order_ = shm::Block::create(1, shm::BlockKind::raw);
+    board.order = order_->offset();
+    comes_before_tasks();  // for the initializer
+  }
   board.max_tasks_per_worker = options_.max_tasks_per_worker;
   board.memory_limit = options_.memory_limit;
   const MutexLock lock(mutex_);
@@ -126,6 +133,7 @@ void Crew::require_usable() const {
 
 void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const CallOptions& options,
                   std::shared_ptr<PendingCall> pending, std::vector<shm::BlockPtr> named) {
+  comes_before_tasks();
   for (;;) {
     {
       const MutexLock lock(mutex_);
@@ -158,7 +166,7 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
           outstanding_.fetch_add(1);
           pending->queued({.cell = index, .generation = state.generation});
           calls_[index] = {.pending = std::move(pending),
-                           .named = std::move(named),
+                           .named = shm::NamedBlocks(std::move(named)),
                            .retries_left = options.retries.value_or(options_.retries),
                            .has_deadline = cell.deadline_ns != INT64_MAX};
           view_.board().parent_cpu.store(::sched_getcpu(), std::memory_order_relaxed);
@@ -215,6 +223,7 @@ bool Crew::any_job_free() const noexcept {
 }
 
 MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pending) {
+  comes_before_tasks();
   const std::uint64_t chunk_size = chunk_size_for(request.items, request.options.chunk);
   const auto chunks = static_cast<std::uint32_t>((request.items + chunk_size - 1) / chunk_size);
   const bool in_place =
@@ -245,7 +254,7 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
         }
         next.retries = request.options.retries.value_or(options_.retries);
         next.has_deadline = request.options.deadline != Deadline::never;
-        next.named = std::move(request.named);
+        next.named = shm::NamedBlocks(std::move(request.named));
         next.pending = std::move(pending);
         map = std::move(next);
 
@@ -370,8 +379,16 @@ bool Crew::cancel(MapHandle handle, const CancelOptions& options) {
 
 // ---- Taking results.
 
+void Crew::comes_before_tasks() const noexcept {
+  if (order_ != nullptr) shm::race::released(order_->offset(), shm::race::Part::first);
+}
+void Crew::comes_after_tasks() const noexcept {
+  if (order_ != nullptr) shm::race::acquired(order_->offset(), shm::race::Part::second);
+}
+
 void Crew::complete(Completions& done) {
   if (done.empty()) return;
+  comes_after_tasks();
   for (const auto& call : done.calls) call->complete();
   for (const auto& map : done.maps) map->complete();
   const auto count = static_cast<std::uint32_t>(done.calls.size() + done.maps.size());
@@ -588,10 +605,11 @@ bool Crew::worker_needs_this_core() const noexcept {
 
 bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
                 const std::function<bool()>& idle) {
-  if (done()) return true;
+  const auto over = [&] { return done() && (comes_after_tasks(), true); };
+  if (over()) return true;
   for (;;) {
     poll();
-    if (done()) return true;
+    if (over()) return true;
     if (deadline.passed()) return false;
     if (idle && idle()) continue;
     const Board& board = view_.board();
@@ -614,7 +632,7 @@ bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
     word.store(1);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // before the last look: see wake_parent
     poll();
-    if (done()) return true;
+    if (over()) return true;
     const InterruptGuard guard;
     // Bounded only so that Ctrl-C, which any thread may get, is seen soon.
     const auto slice = std::min<Duration>(deadline.left(), std::chrono::milliseconds(100));
@@ -639,7 +657,9 @@ std::uint64_t Crew::items_done(MapHandle handle) const noexcept {
 bool Crew::item_done(MapHandle handle, std::uint64_t item, std::uint64_t chunk_size) const noexcept {
   const Chunk& chunk = view_.chunk(handle.job, static_cast<std::uint32_t>(item / chunk_size));
   const auto owner = chunk.owner.load(std::memory_order_acquire);
-  return owner == chunk_owner(handle.generation, chunk_done);
+  if (owner != chunk_owner(handle.generation, chunk_done)) return false;
+  comes_after_tasks();
+  return true;
 }
 
 void Crew::watch_items(MapHandle handle, int change) noexcept {

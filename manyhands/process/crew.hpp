@@ -191,7 +191,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   };
   struct CallState {
     std::shared_ptr<PendingCall> pending;  // null: the cell is free
-    std::vector<shm::BlockPtr> named;      // shared memory that its message names: kept until it has ended
+    shm::NamedBlocks named;                // shared memory that its message names: kept until it has ended
     int retries_left = 0;
     bool has_deadline = false;
   };
@@ -200,8 +200,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
     SharedBlock state;
     SharedBlock input;
     SharedBlock output;
-    std::vector<shm::BlockPtr> named;  // shared memory that its function and items name
-    std::uint32_t cursor = 0;          // chunks before it are done
+    shm::NamedBlocks named;    // shared memory that its function and items name
+    std::uint32_t cursor = 0;  // chunks before it are done
     int retries = 0;
     bool ended = false;    // deliver_end() was called; the job waits for its running chunks
     bool copying = false;  // start_map still writes the input
@@ -259,7 +259,13 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void cancel_all(Completions& done) MH_REQUIRES(mutex_);
   [[noreturn]] void give_up_interrupted();
 
+  // What the race detector has to know.
+  void comes_before_tasks() const noexcept;
+  void comes_after_tasks() const noexcept;
+
   CrewOptions options_;
+  shm::NamedBlocks initializer_named_;
+  shm::BlockPtr order_;  // see Board::order; null: races are not watched
   pid_t owner_pid_;
   std::shared_ptr<shm::Segment> memory_;  // shared with the results that lie in it
   BoardView view_;

@@ -1,5 +1,7 @@
 #include "manyhands/process/pipe.hpp"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 namespace manyhands {
@@ -56,14 +58,24 @@ bool Connection::poll(Duration timeout, const Where& where) {
   return in_.wait_for_message(Deadline(std::max(timeout, Duration::zero())), where);
 }
 
-void Connection::close() noexcept {
-  in_.close();
-  out_.close();
+void Connection::close(const Where& where) {
+  in_.close(where);
+  out_.close(where);
 }
 
 void Connection::throw_end() {
   throw EndOfPipe(
       "the other end of this pipe is gone: it was closed, or every process that had it has ended");
+}
+
+void Connection::throw_timeout(bool sending) const {
+  const auto number = shm::header_of(end_->offset()).number;
+  throw Timeout(
+      sending
+          ? fmt::format("the other end of pipe connection {} left {} values waiting for the whole time given "
+                        "to send()",
+                        number, capacity)
+          : fmt::format("nothing came over pipe connection {} for the whole time given to recv()", number));
 }
 
 struct Pipe::Ends {

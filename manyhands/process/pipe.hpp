@@ -47,14 +47,14 @@ class Connection {
     } catch (const QueueClosed&) {
       throw_end();
     }
-    if (!done) process::throw_timeout(out_, true);
+    if (!done) throw_timeout(true);
   }
 
   // Blocks until a value is there; throws Timeout, EndOfPipe, and WireError if it is no T.
   template <class T>
   T recv(Duration timeout = Deadline::never, const Where& where = Where::current()) {
     process::TakenMessage message;
-    if (!take(message, timeout, where)) process::throw_timeout(in_, false);
+    if (!take(message, timeout, where)) throw_timeout(false);
     return message.read<T>();
   }
   // Does not block; nullopt if nothing is there.
@@ -69,13 +69,14 @@ class Connection {
 
   // Ends the connection for all handles of both ends: what was sent can still be received, then comes
   // EndOfPipe.
-  void close() noexcept;
+  void close(const Where& where = Where::current());
 
   const shm::BlockPtr& block() const noexcept { return end_; }
 
  private:
   bool take(process::TakenMessage& message, Duration timeout, const Where& where);
   [[noreturn]] static void throw_end();
+  [[noreturn]] void throw_timeout(bool sending) const;
 
   shm::BlockPtr end_;
   process::QueueCore in_;

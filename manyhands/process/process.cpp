@@ -37,6 +37,7 @@ namespace {
 
 // The records of the processes that this one started, for active_children().
 struct Children {
+  Mutex reaping;  // between waitpid and the note of what it said
   Mutex mutex;
   std::list<shm::BlockPtr> records MH_GUARDED_BY(mutex);
   std::uint64_t started MH_GUARDED_BY(mutex) = 0;
@@ -62,10 +63,27 @@ ProcessState state_of(const ProcessRecord& record) {
 }
 bool has_ended(const ProcessRecord& record) { return state_of(record) >= ProcessState::ended; }
 
+// A forked child is reaped by its parent; the zygote reaps its own.
+void reap(const shm::BlockPtr& block) {
+  ProcessRecord& record = record_at(block);
+  if (record.is_fork == 0 || has_ended(record) || record.parent != ::getpid()) return;
+  const MutexLock lock(children().reaping);
+  if (has_ended(record)) return;
+  int status = 0;
+  const pid_t pid = record.pid.load();
+  const pid_t reaped = ::waitpid(pid, &status, WNOHANG);
+  // Somebody else's waitpid(-1) may have taken the status.
+  if (reaped == pid || (reaped < 0 && errno == ECHILD))
+    record_end(block->offset(), reaped == pid ? status : 0, 0);
+}
+
 void forget_ended_children() {
   Children& all = children();
   const MutexLock lock(all.mutex);
-  all.records.remove_if([](const shm::BlockPtr& block) { return has_ended(record_at(block)); });
+  all.records.remove_if([](const shm::BlockPtr& block) {
+    reap(block);
+    return has_ended(record_at(block)) || record_at(block).parent != ::getpid();  // before a fork
+  });
 }
 
 std::uint64_t next_number() {
@@ -78,8 +96,7 @@ std::uint64_t next_number() {
 
 class RealProcess final : public ProcessLife {
  public:
-  RealProcess(shm::BlockPtr block, Start start)
-      : block_(std::move(block)), start_(start), owner_(::getpid()) {}
+  RealProcess(shm::BlockPtr block, Start start) : block_(std::move(block)), start_(start) {}
 
   bool join(const Deadline& deadline, const std::source_location& where) override {
     // First until its main thread is known: a Lock may make the two wait for each other.
@@ -106,7 +123,7 @@ class RealProcess final : public ProcessLife {
   }
 
   std::optional<int> exit_code() override {
-    reap();
+    reap(block_);
     if (is_lost() && !shm::is_alive(record().thread.load())) record_end(block_->offset(), SIGKILL, 0);
     if (!has_ended(record())) return std::nullopt;
     const int status = record().status.load();
@@ -116,7 +133,7 @@ class RealProcess final : public ProcessLife {
 
   void signal(int number) override {
     const pid_t to = pid();
-    reap();
+    reap(block_);
     if (has_ended(record())) return;
     // Only while it is the same process: a pidfd that was opened too late finds none, or the end in its
     // record.
@@ -151,23 +168,12 @@ class RealProcess final : public ProcessLife {
  private:
   ProcessRecord& record() const { return record_at(block_); }
 
-  // A forked child is reaped by us; the zygote reaps its own.
-  void reap() {
-    if (start_ != Start::fork || has_ended(record()) || ::getpid() != owner_) return;
-    int status = 0;
-    const pid_t pid = record().pid.load();
-    const pid_t reaped = ::waitpid(pid, &status, WNOHANG);
-    // Somebody else's waitpid(-1) may have taken the status.
-    if (reaped == pid || (reaped < 0 && errno == ECHILD))
-      record_end(block_->offset(), reaped == pid ? status : 0, 0);
-  }
-
   // Waits until done() or the deadline; in slices, to see a zygote or process that went without a word.
   template <class Done>
   bool wait(const Deadline& deadline, Done done) {
     int silent = 0;  // slices in a row in which the process was gone and nobody had said so
     for (;;) {
-      reap();
+      reap(block_);
       const std::uint32_t seen = record().state.load(std::memory_order_acquire);
       if (done()) return true;
       if (deadline.passed()) return false;
@@ -191,7 +197,6 @@ class RealProcess final : public ProcessLife {
 
   shm::BlockPtr block_;
   Start start_;
-  pid_t owner_;  // who started it
   UniqueFd sentinel_;
 };
 
@@ -309,6 +314,9 @@ std::unique_ptr<ProcessLife> start_process(const ProcessOptions& options, const 
   auto life = std::make_unique<RealProcess>(block, options.start);
   life->name = options.name.empty() ? fmt::format("Process-{}", next_number()) : options.name;
   record.parent = ::getpid();
+  record.is_fork = options.start == Start::fork ? 1 : 0;
+  const std::string mine = this_process::name();
+  std::copy_n(mine.data(), std::min(mine.size(), record.parent_name.size() - 1), record.parent_name.data());
   record.thunk = call.thunk;
   std::copy_n(life->name.data(), std::min(life->name.size(), record.name.size() - 1), record.name.data());
   record.call.store(make_message(call.writer.bytes(), call.writer.buffers(), call.named));

@@ -158,7 +158,7 @@ std::vector<ProcessInfo> active_children();
 namespace this_process {
 // What mh::Process named this process; "main" in the program itself.
 std::string name();
-// Who started it; nullopt in the program itself. Python's parent_process().
+// Who started it, with its name; nullopt in the program itself. Python's parent_process().
 std::optional<ProcessInfo> parent();
 }  // namespace this_process
 

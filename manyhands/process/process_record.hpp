@@ -22,10 +22,12 @@ struct ProcessRecord {
   std::atomic<std::uint32_t> detached;
   std::atomic<shm::ThreadToken> thread;    // the process's main thread; 0 before it runs
   std::int32_t parent;                     // pid of who started it; constant
+  std::int32_t is_fork;                    // 1: a child of `parent`, which reaps it; constant
   std::atomic<std::uint64_t> peak_memory;  // bytes, once ended
   std::atomic<shm::Offset> call;           // the message with function and arguments; 0 once it was read
   wire::Function thunk;                    // a wire::CallThunk; constant
-  std::array<char, 48> name;               // constant, zero-terminated
+  std::array<char, 48> name;               // constant, zero-terminated, as is the next
+  std::array<char, 48> parent_name;
 };
 
 // Ends the process's life in its record: called by who reaped it.

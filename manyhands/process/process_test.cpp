@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -15,6 +16,7 @@
 
 #include "manyhands/base/error.hpp"
 #include "manyhands/process/init.hpp"
+#include "manyhands/process/pool.hpp"
 #include "manyhands/shm/participants.hpp"
 #include "tests/support.hpp"
 
@@ -171,12 +173,53 @@ TEST_CASE("processes know their names and parents") {
   Word right;
   Process p{{.name = "p1"},
             [](Word answer, pid_t parent) {
-              if (this_process::name() == "p1" && this_process::parent()->pid == parent) answer.get() = 1;
+              if (this_process::name() != "p1" || this_process::parent()->pid != parent ||
+                  this_process::parent()->name != "main")
+                return;
+              Process inner{[](Word found) { found.get() = this_process::parent()->name == "p1" ? 1 : 0; },
+                            answer};
             },
             right,
             ::getpid()};
   p.join();
   CHECK(right.get() == 1);
+}
+
+TEST_CASE("active children are those that run, however they were started") {
+  for (const Start start : {Start::zygote, Start::fork}) {
+    Process runs{{.name = "runs", .start = start}, [] { ::pause(); }};
+    Process ends{{.name = "ends", .start = start}, [] {}};
+    Process killed{{.name = "killed", .start = start}, [] { ::raise(SIGKILL); }};
+    CHECK(test::eventually([] { return active_children().size() == 1; }));
+    CHECK(active_children().front().name == "runs");
+    CHECK(active_children().front().pid == runs.pid());
+    CHECK(ends.exit_code() == 0);
+    CHECK(killed.exit_code() == -SIGKILL);
+    runs.kill();
+  }
+}
+
+TEST_CASE("after the zygote was killed the next process starts a new one") {
+  const auto parent_of = [](pid_t pid) {
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    std::string text;
+    std::getline(stat, text);
+    return static_cast<pid_t>(std::stoi(text.substr(text.rfind(')') + 4)));
+  };
+  Process first{[] { ::pause(); }};
+  const pid_t zygote = parent_of(first.pid());
+  ::kill(zygote, SIGKILL);
+  first.join();
+  Word word;
+  Process second{[](Word found) { found.get() = 2; }, word};
+  CHECK(second.join());
+  CHECK(second.exit_code() == 0);
+  CHECK(word.get() == 2);
+  Process third{[] { ::pause(); }};
+  ::kill(parent_of(third.pid()), SIGKILL);
+  third.join();
+  Pool pool(1);
+  CHECK(pool.apply([] { return 3; }) == 3);
 }
 
 TEST_CASE("Start::fork runs any closure on a snapshot of the caller") {

@@ -7,11 +7,11 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <fstream>
 #include <mutex>
 #include <string>
 
 #include "manyhands/base/cores.hpp"
+#include "manyhands/shm/company.hpp"
 #include "manyhands/shm/futex.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "manyhands/shm/race.hpp"
@@ -87,12 +87,21 @@ const bool tidies = [] {
   return true;
 }();
 
-int threads_of_this_process() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("Threads:")) return std::stoi(line.substr(8));
+// Says to the scheduler that explores the program what is to be done, and lets it choose when; false if it
+// chose that the time is over first. Without one, a point.
+template <class Ready>
+bool announce(shm::OpKind kind, shm::Offset queue, const Ready& ready, const Deadline& deadline,
+              const std::source_location& where) {
+  shm::Scheduler* const scheduler = shm::current_scheduler();
+  if (scheduler == nullptr) {
+    shm::point(kind, queue, where);
+    return true;
   }
-  return 0;
+  const shm::Operation operation{kind, queue, shm::intern(where)};
+  const shm::Readiness readiness{[](const void* f) { return (*static_cast<const Ready*>(f))(); }, &ready};
+  if (deadline.bounded()) return scheduler->step_or_time_out(operation, readiness);
+  scheduler->step(operation, readiness);
+  return true;
 }
 
 }  // namespace
@@ -120,14 +129,6 @@ std::string QueueCore::describe() const {
   return fmt::format("Queue {}", shm::header_of(block_->offset()).number);
 }
 
-// Throws if nobody is left who could ever end this wait.
-void QueueCore::require_company(const char* what) const {
-  if (shm::header_of(block_->offset()).refs.load() > 1) return;
-  if (threads_of_this_process() != 1) return;
-  throw Error(fmt::format("{} on {} would wait for ever: no other process or thread has it any more", what,
-                          describe()));
-}
-
 // Blocks until ready() or the deadline. `changes` is counted up by who makes it ready, if `sleepers` is set.
 template <class Ready>
 bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord& sleepers, const char* what,
@@ -146,7 +147,8 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
     } while (now_ns() < until);
   }
   shm::WaitScope waiting(block_->offset(), shm::intern(where), {.bounded = deadline.bounded()});
-  for (int slices = 0;; ++slices) {
+  shm::Company company(*block_, deadline);
+  for (;;) {
     const std::uint32_t seen = changes.load(std::memory_order_acquire);
     sleepers.store(1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // said before the last look; see wake()
@@ -157,9 +159,10 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
     if (ready()) return true;
     if (why != shm::WakeReason::timed_out) continue;
     waiting.look();
-    if (slices % 8 != 7) continue;
-    shm::sweep();  // somebody may have been killed with nobody to tell
-    if (!deadline.bounded()) require_company(what);
+    if (!company.is_gone()) continue;
+    if (ready()) return true;
+    throw Error(fmt::format("{} on {} would wait for ever: no other process or thread has it any more", what,
+                            describe()));
   }
 }
 
@@ -173,18 +176,7 @@ bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>
   if (small.size() > cell_message_bytes || !writer.buffers().empty() || !named.empty())
     message = shm::Block::adopt(make_message(small, writer.buffers(), named));
   const auto ready = [&state] { return size_of(state) < state.capacity || is_closed(state); };
-  if (auto* scheduler = shm::current_scheduler()) {
-    const shm::Operation operation{shm::OpKind::put, queue, shm::intern(where)};
-    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
-                                   &ready};
-    if (!deadline.bounded()) {
-      scheduler->step(operation, readiness);
-    } else if (!scheduler->step_or_time_out(operation, readiness)) {
-      return false;
-    }
-  } else {
-    shm::point(shm::OpKind::put, queue, where);
-  }
+  if (!announce(shm::OpKind::put, queue, ready, deadline, where)) return false;
   for (;;) {
     if (!ready() && !wait_until(ready, state.head.changes, state.head.sleepers, "put()", deadline, where))
       return false;
@@ -215,18 +207,7 @@ bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::so
   const shm::Offset queue = block_->offset();
   QueueState& state = state_at(queue);
   const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
-  if (auto* scheduler = shm::current_scheduler()) {
-    const shm::Operation operation{shm::OpKind::get, queue, shm::intern(where)};
-    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
-                                   &ready};
-    if (!deadline.bounded()) {
-      scheduler->step(operation, readiness);
-    } else if (!scheduler->step_or_time_out(operation, readiness)) {
-      return false;
-    }
-  } else {
-    shm::point(shm::OpKind::get, queue, where);
-  }
+  if (!announce(shm::OpKind::get, queue, ready, deadline, where)) return false;
   for (;;) {
     if (!ready() && !wait_until(ready, state.tail.changes, state.tail.sleepers, "get()", deadline, where))
       return false;
@@ -257,14 +238,7 @@ bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::so
 bool QueueCore::wait_for_message(const Deadline& deadline, const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
   const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
-  if (auto* scheduler = shm::current_scheduler()) {
-    const shm::Operation operation{shm::OpKind::get, block_->offset(), shm::intern(where)};
-    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
-                                   &ready};
-    if (deadline.bounded()) return scheduler->step_or_time_out(operation, readiness);
-    scheduler->step(operation, readiness);
-    return true;
-  }
+  if (!announce(shm::OpKind::get, block_->offset(), ready, deadline, where)) return false;
   return wait_until(ready, state.tail.changes, state.tail.sleepers, "poll()", deadline, where);
 }
 
@@ -275,14 +249,23 @@ void close_queue(shm::Offset queue) noexcept {
   wake(state.head.changes, state.head.sleepers);
 }
 
-void QueueCore::close() noexcept { close_queue(block_->offset()); }
-bool QueueCore::closed() const noexcept { return is_closed(state_at(block_->offset())); }
-std::size_t QueueCore::size() const noexcept { return size_of(state_at(block_->offset())); }
+void QueueCore::close(const std::source_location& where) {
+  shm::point(shm::OpKind::set, block_->offset(), where);
+  close_queue(block_->offset());
+}
+bool QueueCore::closed(const std::source_location& where) const {
+  shm::point(shm::OpKind::load, block_->offset(), where);
+  return is_closed(state_at(block_->offset()));
+}
+std::size_t QueueCore::size(const std::source_location& where) const {
+  shm::point(shm::OpKind::load, block_->offset(), where);
+  return size_of(state_at(block_->offset()));
+}
 std::size_t QueueCore::capacity() const noexcept { return state_at(block_->offset()).capacity; }
 
-void QueueCore::task_done() {
+void QueueCore::task_done(const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
-  shm::point(shm::OpKind::set, block_->offset(), std::source_location::current());
+  shm::point(shm::OpKind::set, block_->offset(), where);
   std::int64_t left = state.unfinished.load(std::memory_order_relaxed);
   do {
     if (left <= 0)
@@ -294,14 +277,7 @@ void QueueCore::task_done() {
 bool QueueCore::join(const Deadline& deadline, const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
   const auto ready = [&state] { return state.unfinished.load(std::memory_order_acquire) <= 0; };
-  if (auto* scheduler = shm::current_scheduler()) {
-    const shm::Operation operation{shm::OpKind::wait, block_->offset(), shm::intern(where)};
-    const shm::Readiness readiness{[](const void* f) { return (*static_cast<const decltype(ready)*>(f))(); },
-                                   &ready};
-    if (deadline.bounded()) return scheduler->step_or_time_out(operation, readiness);
-    scheduler->step(operation, readiness);
-    return true;
-  }
+  if (!announce(shm::OpKind::wait, block_->offset(), ready, deadline, where)) return false;
   return wait_until(ready, state.joins, state.join_sleepers, "join()", deadline, where);
 }
 

@@ -12,7 +12,7 @@
 //
 // Any participant may be killed at any moment: a value whose put() returned is taken by exactly one get(),
 // unless the one that was taking it is killed. A get() that can never succeed, because this thread is the
-// last one that knows the queue, is an Error, not a hang.
+// last one that knows the queue, is an Error, not a hang (shm/company.hpp).
 //
 // Layout of the block: [ QueueState ][ cell 0 ] ... [ cell capacity - 1 ]. Two locks, one for each end; each
 // operation becomes valid by one store (of head or tail), hence a lock whose owner was killed can simply be
@@ -82,11 +82,11 @@ class QueueCore {
   bool get(TakenMessage& message, const Deadline& deadline, const std::source_location& where);
   // Blocks until a get() would find something or the end of the queue, or the deadline.
   bool wait_for_message(const Deadline& deadline, const std::source_location& where);
-  void close() noexcept;
-  bool closed() const noexcept;
-  std::size_t size() const noexcept;
+  void close(const std::source_location& where);
+  bool closed(const std::source_location& where) const;
+  std::size_t size(const std::source_location& where) const;
   std::size_t capacity() const noexcept;
-  void task_done();
+  void task_done(const std::source_location& where);
   bool join(const Deadline& deadline, const std::source_location& where);
   const shm::BlockPtr& block() const noexcept { return block_; }
   std::string describe() const;
@@ -95,7 +95,6 @@ class QueueCore {
   template <class Ready>
   bool wait_until(Ready ready, shm::FutexWord& word, shm::FutexWord& sleepers, const char* what,
                   const Deadline& deadline, const std::source_location& where);
-  void require_company(const char* what) const;
 
   shm::BlockPtr block_;
 };
@@ -161,21 +160,21 @@ class Queue {
   }
 
   // No more values will be put in: what is in the queue can still be taken, then get() throws QueueClosed.
-  void close() noexcept { core_.close(); }
-  [[nodiscard]] bool closed() const noexcept { return core_.closed(); }
+  void close(const Where& where = Where::current()) { core_.close(where); }
+  [[nodiscard]] bool closed(const Where& where = Where::current()) const { return core_.closed(where); }
 
   // For consumers of a queue that somebody join()s: one value that was taken is done with. Error if none is
   // left.
-  void task_done() { core_.task_done(); }
+  void task_done(const Where& where = Where::current()) { core_.task_done(where); }
   // Blocks until every value that was put in is done with; false if `timeout` passed before.
   bool join(Duration timeout = Deadline::never, const Where& where = Where::current()) {
     return core_.join(deadline_of(timeout), where);
   }
 
   // Of the moment; others may change it before the caller looks at it.
-  std::size_t size() const noexcept { return core_.size(); }
-  bool empty() const noexcept { return size() == 0; }
-  bool full() const noexcept { return size() >= capacity(); }
+  std::size_t size(const Where& where = Where::current()) const { return core_.size(where); }
+  bool empty(const Where& where = Where::current()) const { return size(where) == 0; }
+  bool full(const Where& where = Where::current()) const { return size(where) >= capacity(); }
   std::size_t capacity() const noexcept { return core_.capacity(); }
 
   // for (const T& value : queue): takes values until the queue is closed and empty.

@@ -14,8 +14,12 @@
 #include <vector>
 
 #include "manyhands/process/pipe.hpp"
+#include "manyhands/process/pool.hpp"
 #include "manyhands/process/process.hpp"
 #include "manyhands/shm/array.hpp"
+#include "manyhands/shm/barrier.hpp"
+#include "manyhands/shm/event.hpp"
+#include "manyhands/shm/value.hpp"
 #include "manyhands/wire/error.hpp"
 #include "tests/support.hpp"
 
@@ -93,6 +97,78 @@ TEST_CASE("a get that nobody can ever answer is an error") {
   Queue<int> shared(1);
   Process killed{[](Queue<int>) { ::raise(SIGKILL); }, shared};
   CHECK_THROWS_WITH_AS(static_cast<void>(shared.get()), doctest::Contains("would wait for ever"), Error);
+}
+
+#if !defined(__SANITIZE_THREAD__)  // whose own thread counts
+TEST_CASE("a pool that has nothing to do with a queue does not keep a get from ending") {
+  Pool pool(1);
+  pool.apply([] {});
+  Queue<int> queue(1);
+  CHECK_THROWS_WITH_AS(static_cast<void>(queue.get()), doctest::Contains("would wait for ever"), Error);
+}
+#endif
+
+TEST_CASE("what a pool has still to do keeps a wait going: initializer, task, continuation") {
+  constexpr auto later = [] { sleep_for(1s); };
+  const Event started;
+  Pool pool(1, {.initializer = bind(
+                    [](Event e) {
+                      sleep_for(1s);
+                      e.set();
+                    },
+                    started)});
+  CHECK(started.wait());
+  const Event ran;
+  static_cast<void>(pool.apply_async(later));
+  static_cast<void>(pool.apply_async([](Event e) { e.set(); }, ran));  // no process has it before that runs
+  CHECK(ran.wait());
+  const Event mapped;
+  static_cast<void>(pool.apply_async(later));
+  static_cast<void>(pool.map_async(bind([](Event e, int) { e.set(); }, mapped), std::vector<int>{1}));
+  CHECK(mapped.wait());
+  const Event continued;
+  static_cast<void>(pool.apply_async(later).then([=] { continued.set(); }));
+  CHECK(continued.wait());
+#if !defined(__SANITIZE_THREAD__)          // whose own thread counts
+  CHECK_THROWS_AS(Event().wait(), Error);  // now nothing is left to do
+#endif
+}
+
+#if !defined(__SANITIZE_THREAD__)  // whose own thread counts
+TEST_CASE("who waits at a barrier is told when one that never came has died and all others wait, too") {
+  const Barrier barrier(3);
+  const Value<int> told(0);
+  const auto come = [](Barrier b, Value<int> counter) {
+    try {
+      b.wait();
+    } catch (const BrokenBarrier& error) {
+      if (std::string(error.what()).find("2 of 3 had come, and nobody is left") != std::string::npos)
+        counter.update([](int n) { return n + 1; });
+    }
+  };
+  Process a{come, barrier, told};
+  Process b{come, barrier, told};
+  Process dead{[](Barrier) { ::raise(SIGKILL); }, barrier};
+  a.join();
+  b.join();
+  CHECK(told.get() == 2);
+}
+#endif
+
+TEST_CASE("a parent that has not joined yet may still come to a barrier") {
+  const Barrier barrier(3);
+  const Value<int> passed(0);
+  const auto come = [](Barrier b, Value<int> counter) {
+    b.wait();
+    counter.update([](int n) { return n + 1; });
+  };
+  Process a{come, barrier, passed};
+  Process b{come, barrier, passed};
+  CHECK_FALSE(a.join(1s));
+  barrier.wait();
+  a.join();
+  b.join();
+  CHECK(passed.get() == 2);
 }
 
 TEST_CASE("handles travel through a queue and stay alive in it") {
@@ -236,7 +312,10 @@ TEST_CASE("a pipe carries values of any type both ways") {
   CHECK(pipe.first.recv<std::size_t>() == 10'000);
   CHECK_FALSE(pipe.first.poll());
   CHECK(pipe.first.try_recv<int>() == std::nullopt);
-  CHECK_THROWS_AS(static_cast<void>(pipe.first.recv<int>(1ms)), Timeout);
+  CHECK_THROWS_WITH_AS(static_cast<void>(pipe.first.recv<int>(1ms)),
+                       doctest::Contains("nothing came over pipe connection"), Timeout);
+  for (int i = 0; i < 1024; ++i) pipe.first.send(i);
+  CHECK_THROWS_WITH_AS(pipe.first.send(0, 1ms), doctest::Contains("left 1024 values waiting"), Timeout);
   pipe.second.send(std::string("text"));
   CHECK_THROWS_AS(static_cast<void>(pipe.first.recv<int>()), WireError);
 }

@@ -4,7 +4,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <array>
+#include <mutex>
 #include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -145,6 +148,51 @@ TEST_CASE("errors of locks and queues reach the caller as themselves") {
   Queue<int> queue(1);
   queue.close();
   CHECK_THROWS_AS(pool.apply([](Queue<int> in) { return in.get(); }, queue), QueueClosed);
+}
+
+struct Account {
+  Value<int> balance;
+  Array<double> history;
+  Lock lock;
+  std::string owner;
+};
+struct Bank {
+  Account main;
+  std::vector<Account> others;
+  std::array<Value<int>, 2> totals;
+};
+static_assert(wire::Packable<Account> && wire::Packable<Bank>);
+struct Borrowed {
+  Value<int> balance;
+  const std::string& owner;
+};
+struct Fixed {
+  Value<int> balance;
+  const int limit;
+};
+static_assert(!wire::Packable<Borrowed> && !wire::Packable<Fixed>);
+
+TEST_CASE("structs whose members are handles travel, and the members stay handles") {
+  const Account account{Value<int>(5), counted(10), {}, "me"};
+  const auto pay = [](const Account& to, int sum) {
+    const std::scoped_lock guard(to.lock);
+    to.balance += sum;
+    to.history[0] = sum;
+    return to.owner + "!";
+  };
+  Process p{pay, account, 10};
+  p.join();
+  CHECK(account.balance.get() == 15);
+  CHECK(account.history[0] == 10);
+  Pool pool(1);
+  CHECK(pool.apply(pay, account, 20) == "me!");
+  CHECK(account.balance.get() == 35);
+  Queue<Bank> queue(1);
+  queue.put({account, {account, account}, {Value<int>(1), Value<int>(2)}});
+  const Bank bank = queue.get();
+  CHECK(bank.main.balance.block() == account.balance.block());
+  CHECK(bank.others.at(1).lock == account.lock);
+  CHECK(bank.totals[1].get() == 2);
 }
 
 TEST_CASE("a handle packed for nowhere is an error") {

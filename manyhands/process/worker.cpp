@@ -27,6 +27,7 @@
 #include "manyhands/process/message.hpp"
 #include "manyhands/process/placement.hpp"
 #include "manyhands/shm/block.hpp"
+#include "manyhands/shm/race.hpp"
 #include "manyhands/task/this_task.hpp"
 #include "manyhands/wire/call.hpp"
 #include "manyhands/wire/packet.hpp"
@@ -64,6 +65,10 @@ class Worker {
   void run_chunk(const ChunkClaim& claim);
   const wire::RangeRunner& runner_of(const ChunkClaim& claim);
   bool must_retire(std::uint64_t next_tasks) const noexcept;
+
+  // What the race detector has to know.
+  void comes_after_submission() const noexcept;
+  void comes_before_results() const noexcept;
 
   void send(ResultHeader header, ByteView message, std::span<const ByteView> buffers);
   void send_error(ResultHeader header, const std::exception_ptr& exception);
@@ -122,6 +127,7 @@ void Worker::limit_memory() const {
 
 bool Worker::initialize() {
   const Board& board = view_.board();
+  comes_after_submission();
   try {
     limit_memory();
     if (board.initializer_block == 0) return true;
@@ -197,7 +203,17 @@ class Worker::CallReply final : public wire::Reply {
   ResultHeader header_;
 };
 
+void Worker::comes_after_submission() const noexcept {
+  if (shm::watching_races() && view_.board().order != 0)
+    shm::race::acquired(view_.board().order, shm::race::Part::first);
+}
+void Worker::comes_before_results() const noexcept {
+  if (shm::watching_races() && view_.board().order != 0)
+    shm::race::released(view_.board().order, shm::race::Part::second);
+}
+
 void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation) {
+  comes_after_submission();
   ResultHeader header{.kind = ResultKind::value,
                       .index = index,
                       .generation = generation,
@@ -346,6 +362,7 @@ void Worker::run_chunk(const ChunkClaim& claim) {
                               .worker = static_cast<std::int32_t>(birth_.worker)};
   const task::ContextScope scope(context);
   const ThrowTracer tracer;
+  comes_after_submission();
   MapIo io(*this, claim);
   try {
     runner_of(claim).run(io);
@@ -359,6 +376,7 @@ void Worker::run_chunk(const ChunkClaim& claim) {
   chunk.completed_ns = now_ns();
   job.done_items.fetch_add(std::min(slot_.item.load(std::memory_order_relaxed), chunk.end) - chunk.begin,
                            std::memory_order_relaxed);
+  comes_before_results();
   job.unfinished.fetch_sub(1, std::memory_order_seq_cst);
   // The results of the chunk are in place (array) or in the ring; the parent takes the ring after it has seen
   // this.
@@ -376,6 +394,7 @@ void Worker::run_chunk(const ChunkClaim& claim) {
 // ---- Results.
 
 void Worker::send(ResultHeader header, ByteView message, std::span<const ByteView> buffers) {
+  comes_before_results();
   const std::vector<shm::BlockPtr> named = parcel_.take();
   const bool in_block = named.empty() && (!buffers.empty() || message.size() > inline_result_limit);
   if (!named.empty()) {

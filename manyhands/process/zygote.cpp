@@ -427,13 +427,19 @@ void adopt_zygote_door(UniqueFd door) noexcept {
 }
 
 void ensure_zygote() {
-  if (have_zygote()) return;
+  bool was_killed = false;
+  if (have_zygote()) {
+    if (zygote_lives()) return;
+    adopt_zygote_door(UniqueFd());
+    was_killed = true;
+  }
   if (const int others = foreign_threads(); others > 0) {
-    throw Error(
-        fmt::format("worker processes cannot be started now: {} other thread{} run{} in this process, and a "
-                    "fork would copy "
-                    "the locks that they hold. Call mh::init(argc, argv) at the start of main",
-                    others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
+    throw Error(fmt::format(
+        "worker processes cannot be started now: {} other thread{} run{} in this process, and a fork would "
+        "copy the locks that they hold. {}",
+        others, others == 1 ? "" : "s", others == 1 ? "s" : "",
+        was_killed ? "The zygote, from which they were started, was killed, and a new one cannot be forked"
+                   : "Call mh::init(argc, argv) at the start of main"));
   }
   auto [zygote_end, our_end] = FdChannel::make_pair();
   shm::ensure_heap();  // before the fork, so that all processes of the program have it

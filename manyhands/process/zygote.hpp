@@ -24,8 +24,8 @@ enum class ZygoteSpawn : std::uint32_t {
   exec,  // the worker starts the program anew; mh::init diverts it
 };
 
-// Starts this process's zygote if there is none yet (a worker has its parent's). Throws Error if other
-// threads run, SystemError if the fork fails. `argv`-level wiring is mh::init's.
+// Starts this process's zygote if there is none yet (a worker has its parent's), or if it was killed. Throws
+// Error if other threads run, SystemError if the fork fails. `argv`-level wiring is mh::init's.
 void ensure_zygote();
 bool have_zygote() noexcept;
 

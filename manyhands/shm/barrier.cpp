@@ -3,12 +3,14 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "manyhands/shm/company.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "manyhands/shm/race.hpp"
 #include "manyhands/shm/schedule.hpp"
@@ -65,7 +67,15 @@ race::Part part_of(Word begun) noexcept {
 
 }  // namespace
 
-enum class Barrier::Why : std::uint8_t { unknown, timed_out, aborted, action_threw, died, was_reset };
+enum class Barrier::Why : std::uint8_t {
+  unknown,
+  timed_out,
+  aborted,
+  action_threw,
+  died,
+  was_reset,
+  deserted
+};
 
 struct Barrier::State {
   std::atomic<std::uint64_t> word;
@@ -88,6 +98,42 @@ struct Barrier::Visit {
   std::size_t number;
   Site site;
   const State* state;
+};
+
+// Whether nobody can come any more: asked from time to time by one that waits without time limit.
+class Barrier::Look {
+ public:
+  Look(const Barrier& barrier, const Visit& visit, const Deadline& deadline) noexcept
+      : barrier_(barrier), visit_(visit), bounded_(deadline.bounded()) {}
+
+  bool finds_nobody() {
+    if (bounded_ || visit_.number != 0 || !next_.passed()) return false;  // the first to come does it for all
+    next_ = Deadline(every);
+    const auto waiting = [this] { return come(visit_.state->word.load(std::memory_order_acquire)); };
+    const Word come_before = waiting();
+    std::vector<StuckThread> found;
+    // Not while the action runs, nor for one that waits for the round to end which it is not part of.
+    if (come(visit_.begun) < visit_.state->parties && come_before < visit_.state->parties) {
+      sweep_now_and_then();
+      found = all_stuck_in(*barrier_.block_);
+    }
+    const auto here =
+        std::count_if(found.begin(), found.end(), [](const auto& stuck) { return !stuck.joins; });
+    // One that was let go and does not know it yet waits for a round that is over: then more wait than came.
+    if (static_cast<Word>(here) != come_before || waiting() != come_before) found.clear();
+    const bool again = !found.empty() && found == last_;
+    last_ = std::move(found);
+    return again;
+  }
+
+ private:
+  static constexpr Duration every = slice * 4;
+
+  const Barrier& barrier_;
+  const Visit& visit_;
+  bool bounded_;
+  Deadline next_{every};
+  std::vector<StuckThread> last_;
 };
 
 // ---- Which barriers a thread takes part in, so that it can leave them.
@@ -276,6 +322,7 @@ void Barrier::sleep(const Visit& visit, Duration timeout) const {
   if (spin_until([&] { return is_over(visit); })) return;
   const Deadline deadline = deadline_after(timeout);
   const WaitScope scope(block_->offset(), visit.site, {.bounded = bounded});
+  Look look(*this, visit, deadline);
   for (;;) {
     std::uint32_t seen = here.changes.load(std::memory_order_acquire);
     if (is_over(visit)) return;
@@ -288,6 +335,7 @@ void Barrier::sleep(const Visit& visit, Duration timeout) const {
       continue;
     sleep_slice(here.changes, seen | sleepers, deadline);
     look_for_dead(visit);
+    if (look.finds_nobody()) break_round(visit.begun, Why::deserted, me, visit.site);
   }
 }
 
@@ -347,6 +395,13 @@ void Barrier::throw_broken(Site site) const {
     case Why::died:
       text = fmt::format("{} took part in it and died; {} of {} had come", who, come_then, here.parties);
       break;
+    case Why::deserted:
+      text = fmt::format(
+          "{} of {} had come, and nobody is left who could come: who ever had it ended, or waits in it, or "
+          "for "
+          "the end of one who does",
+          come_then, here.parties);
+      break;
     case Why::was_reset:
       text = fmt::format("{} called reset() at {}", who, place);
       break;
@@ -381,11 +436,13 @@ void Barrier::reset(const Where& where) const {
   }
 }
 
-bool Barrier::broken() const noexcept {
+bool Barrier::broken(const Where& where) const {
+  point(OpKind::load, block_->offset(), where);
   return (state().word.load(std::memory_order_acquire) & is_broken) != 0;
 }
 std::size_t Barrier::parties() const noexcept { return state().parties; }
-std::size_t Barrier::n_waiting() const noexcept {
+std::size_t Barrier::n_waiting(const Where& where) const {
+  point(OpKind::load, block_->offset(), where);
   const std::uint64_t word = state().word.load(std::memory_order_acquire);
   return (word & is_broken) != 0 ? 0 : come(word);
 }

@@ -11,8 +11,10 @@
 // main() or calls exit(). (_exit() counts as death; see leave_barriers().) So if a participant is killed
 // between two rounds, those that wait hear of it in 50 to 150 ms.
 //
-// What cannot be known: that one who never came has died, and that one who left was still needed. Then wait()
-// ends by its time limit alone, so give one where that can happen.
+// One who never came is no participant yet. When he has died, a wait without time limit breaks the barrier as
+// soon as nobody is left who could come instead: every thread of every process that has the barrier waits in
+// it, or for the end of a process that does (shm/company.hpp). As long as anybody else has it, as a parent
+// that does something, wait() ends by its time limit alone, so give one where that can happen.
 //
 // Copies refer to the same barrier, also in other processes. All operations are const. Any process, any
 // thread. More threads than `parties` may use one barrier; then a round is complete when any `parties` of
@@ -69,10 +71,10 @@ class Barrier {
   // are forgotten.
   void reset(const Where& where = Where::current()) const;
 
-  bool broken() const noexcept;
+  bool broken(const Where& where = Where::current()) const;
   std::size_t parties() const noexcept;
   // How many wait; 0 if it is broken.
-  std::size_t n_waiting() const noexcept;
+  std::size_t n_waiting(const Where& where = Where::current()) const;
 
   const shm::BlockPtr& block() const noexcept { return block_; }
   friend bool operator==(const Barrier& a, const Barrier& b) noexcept {
@@ -92,6 +94,7 @@ class Barrier {
   void run_action(const Visit& visit) const;
   void sleep(const Visit& visit, Duration timeout) const;
   bool is_over(const Visit& visit) const;
+  class Look;
   bool break_round(std::uint64_t begun, Why why, shm::ThreadToken who, shm::Site site) const noexcept;
   void look_for_dead(const Visit& visit) const;
   [[noreturn]] void throw_broken(shm::Site site) const;

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "manyhands/shm/futex.hpp"
 #include "tests/primitives.hpp"
 #include "tests/support.hpp"
 
@@ -61,6 +62,25 @@ TEST_CASE("nobody goes on before all have come, and the numbers are given once e
   CHECK(a.wait() == 0);
   CHECK(b.wait() == 0);
   for (std::size_t i = 1; i <= 3; ++i) CHECK(words[i] == 500);
+}
+
+TEST_CASE("what the action writes is seen by all whom it lets go") {
+  int word = 0;  // not atomic: ThreadSanitizer looks
+  const Barrier barrier(2, {.action = [&] { ++word; }});
+  std::atomic<int> go{0};
+  const auto play = [&](int me) {
+    for (int i = 1; i <= 3'000; ++i) {
+      // Both come at once, so that often the one that comes first still spins when the action runs.
+      go.fetch_add(1);
+      while (go.load(std::memory_order_relaxed) < 2 * i) shm::cpu_relax();
+      barrier.wait();
+      if (word != i) throw std::runtime_error("not seen by " + std::to_string(me));
+    }
+  };
+  std::thread other([&] { play(1); });
+  play(0);
+  other.join();
+  CHECK(word == 3'000);
 }
 
 TEST_CASE("what was written before the barrier is seen behind it by all") {

@@ -103,6 +103,23 @@ BlockPtr Block::attach(Offset payload, BlockKind kind) {
 
 Block::~Block() { BlockRegistry::instance().forget(*this); }
 
+NamedBlocks::NamedBlocks(std::vector<BlockPtr> blocks) noexcept : blocks_(std::move(blocks)) {
+  for (const auto& block : blocks_) block->named_.fetch_add(1);
+}
+
+NamedBlocks& NamedBlocks::operator=(NamedBlocks&& other) noexcept {
+  if (this != &other) {
+    clear();
+    blocks_ = std::exchange(other.blocks_, {});
+  }
+  return *this;
+}
+
+void NamedBlocks::clear() noexcept {
+  for (const auto& block : blocks_) block->named_.fetch_sub(1);
+  blocks_.clear();
+}
+
 namespace {
 constinit thread_local Parcel* innermost = nullptr;
 }

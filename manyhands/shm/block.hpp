@@ -7,7 +7,9 @@
 //
 // Any thread.
 
+#include <atomic>
 #include <concepts>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -38,13 +40,33 @@ class Block {
   Offset offset() const noexcept { return offset_; }
   std::byte* data() const noexcept { return address_of_block(offset_); }
   std::uint64_t size() const noexcept { return header_of(offset_).size; }
+  // Whether messages of this process name it that lie outside of the heap, and so have no references.
+  bool is_named() const noexcept { return named_.load() != 0; }
 
  private:
   friend class BlockRegistry;
+  friend class NamedBlocks;
   explicit Block(Offset offset) noexcept : offset_(offset) {}
 
   Offset offset_;
   HoldEntry entry_;
+  mutable std::atomic<std::uint32_t> named_{0};  // by NamedBlocks of this process
+};
+
+// The blocks that a message outside of the heap names (a pool's calls lie in its board): held until it has
+// been dealt with. One owner.
+class NamedBlocks {
+ public:
+  NamedBlocks() = default;
+  explicit NamedBlocks(std::vector<BlockPtr> blocks) noexcept;
+  NamedBlocks(NamedBlocks&& other) noexcept = default;
+  NamedBlocks& operator=(NamedBlocks&& other) noexcept;
+  ~NamedBlocks() { clear(); }
+
+ private:
+  void clear() noexcept;
+
+  std::vector<BlockPtr> blocks_;
 };
 
 // A handle whose whole state is one block: Lock, Value, Event ...

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "manyhands/base/error.hpp"
@@ -63,7 +64,7 @@ TEST_CASE("a forked child holds what its parent held, and a killed one gives it 
     at<std::atomic<std::uint32_t>>(block->offset()).store(1);
     for (;;) ::pause();
   }
-  while (at<std::atomic<std::uint32_t>>(block->offset()).load() == 0) ::usleep(100);
+  while (at<std::atomic<std::uint32_t>>(block->offset()).load() == 0) std::this_thread::yield();
   CHECK(refs(block) == 2);
   ::kill(child, SIGKILL);
   int status = 0;

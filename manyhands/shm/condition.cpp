@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "manyhands/base/error.hpp"
+#include "manyhands/shm/company.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "manyhands/shm/slices.hpp"
 
@@ -174,9 +175,11 @@ bool Condition::take_over(Waiter*& mine) const noexcept {
   return true;
 }
 
-// Blocks until the entry is notified; false if the deadline passed first: then the entry is free again and
-// `mine` is null.
-bool Condition::sleep(Waiter*& mine, const Deadline& deadline, Site site) const {
+enum class Condition::End : std::uint8_t { notified, timed_out, alone };
+
+// Blocks until the entry is notified, the deadline passes, or nobody is left who could notify: then the entry
+// is free again and `mine` is null.
+Condition::End Condition::sleep(Waiter*& mine, const Deadline& deadline, Site site) const {
   const Offset object = block_->offset();
   const WaitScope scope(object, site, {.bounded = deadline.bounded()});
   if (Scheduler* const scheduler = current_scheduler()) {
@@ -185,26 +188,33 @@ bool Condition::sleep(Waiter*& mine, const Deadline& deadline, Site site) const 
         &mine->step};
     if (!deadline.bounded()) {
       scheduler->step({OpKind::wait, object, site}, ready);
-      return true;
+      return End::notified;
     }
-    if (scheduler->step_or_time_out({OpKind::wait, object, site}, ready) || !give_up(*mine)) return true;
+    if (scheduler->step_or_time_out({OpKind::wait, object, site}, ready) || !give_up(*mine))
+      return End::notified;
     mine = nullptr;
-    return false;
+    return End::timed_out;
   }
-  if (spin_until([&] { return mine->step.load() == notified; })) return true;
+  if (spin_until([&] { return mine->step.load() == notified; })) return End::notified;
   Deadline look(slice);
+  Company company(*block_, deadline);
   while (mine->step.load() != notified) {
     if (deadline.passed()) {
-      if (!give_up(*mine)) return true;
+      if (!give_up(*mine)) return End::notified;
       mine = nullptr;
-      return false;
+      return End::timed_out;
     }
     sleep_slice(mine->step, waiting, deadline);
     if (!look.passed()) continue;
-    if (take_over(mine)) return true;
+    const bool alone = company.is_gone();  // before the look at what others left
+    if (take_over(mine)) return End::notified;
+    if (alone && give_up(*mine)) {
+      mine = nullptr;
+      return End::alone;
+    }
     look = Deadline(slice);
   }
-  return true;
+  return End::notified;
 }
 
 // Takes the lock, whatever happens to others that had it; then throws what it heard of them.
@@ -229,8 +239,10 @@ bool Condition::wait(Duration timeout, const Where& where) const {
   const std::uint32_t depth = any_lock().release_all(where);
   bool was_notified = false;
   try {
-    was_notified = sleep(mine, deadline, intern(where));
+    const End end = sleep(mine, deadline, intern(where));
+    was_notified = end == End::notified;
     lock_again(depth, where);
+    if (end == End::alone) throw_alone("wait() for", block_->offset(), intern(where), "notify it");
   } catch (...) {
     // The notification, if there is one, is for somebody else.
     if (mine != nullptr && (was_notified || !give_up(*mine))) mine->thread.store(orphan);

@@ -51,6 +51,7 @@ class Condition {
   // Whatever it throws, this thread has the lock again, with one exception:
   //   LockAbandoned: somebody ended with the lock meanwhile. The lock is taken nevertheless.
   //   DeadlockError: taking it again would close a circle. The lock is not taken.
+  //   Error, without a timeout: nobody is left who could notify (shm/company.hpp). The lock is taken.
   // What one who was notified does not use because it throws, another one gets.
   bool wait(Duration timeout = Deadline::never, const Where& where = Where::current()) const;
 
@@ -109,7 +110,8 @@ class Condition {
   Waiter& enter() const;
   template <class Visit>
   void for_each(Visit visit) const;
-  bool sleep(Waiter*& mine, const Deadline& deadline, shm::Site site) const;
+  enum class End : std::uint8_t;
+  End sleep(Waiter*& mine, const Deadline& deadline, shm::Site site) const;
   bool give_up(Waiter& mine) const noexcept;
   bool take_over(Waiter*& mine) const noexcept;
   void lock_again(std::uint32_t depth, const Where& where) const;

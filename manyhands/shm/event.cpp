@@ -1,5 +1,6 @@
 #include "manyhands/shm/event.hpp"
 
+#include "manyhands/shm/company.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "manyhands/shm/race.hpp"
 #include "manyhands/shm/slices.hpp"
@@ -66,6 +67,7 @@ bool Event::wait_slowly(const Wait& wait, Duration timeout, Site site) const {
   if (spin_until([&] { return is_over(wait); })) return true;
   const Deadline deadline = deadline_after(timeout);
   const WaitScope scope(block_->offset(), site, {.bounded = bounded});
+  Company company(*block_, deadline);
   for (;;) {
     if (is_over(wait)) return true;
     if (deadline.passed()) return false;
@@ -75,6 +77,7 @@ bool Event::wait_slowly(const Wait& wait, Duration timeout, Site site) const {
         (seen & waiters) == 0)
       continue;
     sleep_slice(*word_, (wait.begun & ~is_on) | waiters, deadline);
+    if (company.is_gone() && !is_over(wait)) throw_alone("wait() for", block_->offset(), site, "set it");
   }
 }
 

@@ -41,7 +41,8 @@ class Event {
   // Whether it is set; if so, what was done before set() is seen.
   bool is_set(const Where& where = Where::current()) const;
 
-  // Blocks until it is set, at most `timeout` (0: looks once). Returns whether it was set.
+  // Blocks until it is set, at most `timeout` (0: looks once). Returns whether it was set. Without a timeout:
+  // throws Error once nobody is left who could set it (shm/company.hpp).
   bool wait(Duration timeout = Deadline::never, const Where& where = Where::current()) const;
 
   const shm::BlockPtr& block() const noexcept { return block_; }

@@ -24,7 +24,7 @@
 namespace manyhands::shm {
 namespace {
 
-constexpr std::uint64_t magic = 0x3170'6165'6868'6d00;  // "mhheap1", little endian; the digit is the version
+constexpr std::uint64_t magic = 0x3270'6165'6868'6d00;  // "mhheap2", little endian; the digit is the version
 constexpr std::size_t page = 4096;
 constexpr std::size_t large_page = std::size_t{2} << 20;
 constexpr std::size_t check_from = std::size_t{16}
@@ -68,6 +68,8 @@ struct HeapHeader {
   std::atomic<std::int64_t> in_use;  // blocks
   std::array<std::atomic<std::uint32_t>, static_cast<std::size_t>(BlockKind::count_)> numbers;
   std::atomic<std::int32_t> cpu_tokens_taken;
+  std::atomic<std::int64_t> last_sweep_ns;  // written by who sweeps for all that wait
+  std::atomic<Offset> race_root;            // written once, by the first that needs it
   // Free lists: [ tag : 20 ][ payload offset / 64 : 44 ]. The tag changes with every push, so that a pop that
   // was overtaken fails.
   std::array<std::atomic<std::uint64_t>, class_count> free;
@@ -378,6 +380,8 @@ void trim() noexcept {
 }
 
 std::atomic<std::int32_t>& cpu_tokens_taken() noexcept { return header().cpu_tokens_taken; }
+std::atomic<std::int64_t>& last_sweep_ns() noexcept { return header().last_sweep_ns; }
+std::atomic<Offset>& race_root() noexcept { return header().race_root; }
 
 int heap_fd() noexcept { return fd; }
 

@@ -56,7 +56,7 @@ struct BlockHeader {
   std::atomic<std::uint64_t> next;  // the next free block of the class, or 0
   std::uint64_t type;               // of the elements, for arrays and values: see shared.hpp
   std::uint64_t dirty;              // bytes of payload that hold what an earlier user wrote; the rest is zero
-  std::uint64_t reserved;
+  std::uint64_t watched;  // the race detector's, also from one use of the block to the next; 0: nothing
 };
 static_assert(sizeof(BlockHeader) == 64);
 
@@ -107,6 +107,12 @@ inline constexpr const char* heap_variable = "MANYHANDS_HEAP_FD";
 
 // The program's CPU tokens that are taken (process/placement.hpp).
 std::atomic<std::int32_t>& cpu_tokens_taken() noexcept;
+
+// When somebody swept because a wait lasted (participants.hpp): now_ns().
+std::atomic<std::int64_t>& last_sweep_ns() noexcept;
+
+// Where the race detector keeps what belongs to the program (race.cpp); 0 as long as it is not used.
+std::atomic<Offset>& race_root() noexcept;
 
 struct HeapStatistics {
   std::uint64_t reserved;   // bytes of address space

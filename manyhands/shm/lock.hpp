@@ -85,7 +85,10 @@ class AnyLock {
   }
 
   // Whether anybody has it.
-  bool locked() const noexcept { return state_->owner() != 0; }
+  bool locked(const Where& where = Where::current()) const {
+    point(OpKind::load, block_->offset(), where);
+    return state_->owner() != 0;
+  }
   // Whether the calling thread has it.
   bool held_by_this_thread() const noexcept { return state_->owner() == this_thread_token(); }
   // As given, else "Lock 3".

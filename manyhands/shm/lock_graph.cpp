@@ -39,6 +39,8 @@ std::string name_in(const HeapView& heap, Offset target) {
 
 std::string title_of(const LockReport::Thread& thread) {
   if (thread.pid == 0) return thread.name;
+  if (!thread.alive && thread.tid != 0 && thread.tid != thread.pid)  // its process may live
+    return fmt::format("{} (thread {} of pid {}, has ended)", thread.name, thread.tid, thread.pid);
   return fmt::format("{} (pid {}{})", thread.name, thread.pid, thread.alive ? "" : ", has ended");
 }
 

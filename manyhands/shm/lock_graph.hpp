@@ -139,7 +139,7 @@ std::vector<WaitEdge> find_cycle(ThreadToken token, const HeapView& heap);
 // The member of the circle that has to give way: whose wait began last.
 ThreadToken victim_of(std::span<const WaitEdge> cycle) noexcept;
 
-// "p1 (pid 12)", "p1 (pid 12, has ended)".
+// "p1 (pid 12)", "p1 (pid 12, has ended)", "p1/14 (thread 14 of pid 12, has ended)".
 std::string describe_holder(ThreadToken token);
 // "Lock 3", "Lock 'fork 1'", "Semaphore 2".
 std::string describe_target(Offset target);

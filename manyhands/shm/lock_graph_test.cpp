@@ -4,30 +4,22 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "manyhands/shm/lock.hpp"
+#include "tests/primitives.hpp"
+#include "tests/support.hpp"
 
 namespace manyhands::shm {
 namespace {
 
 using namespace std::chrono_literals;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-template <class Condition>
-bool eventually(Condition condition) {
-  const Deadline deadline(10s);
-  while (!condition()) {
-    if (deadline.passed()) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
+using test::contains;
+using test::eventually;
 
 bool waits(ThreadToken token) { return token != 0 && read_wait(token, own_heap()).has_value(); }
 
@@ -269,6 +261,50 @@ TEST_CASE("the report names locks, holders, waits and circles") {
 TEST_CASE("durations are written for people") {
   CHECK(describe_duration(7'000'000'000) == "7.0 s");
   CHECK(describe_duration(40'500'000) == "40 ms");
+}
+
+TEST_CASE("a ring in which at any moment one does not wait is no circle") {
+  // Each has a lock and waits for the next one's, but for one: the second, or the last, in turn. A reader
+  // that passes the second while that waits, and comes to the last when that waits again, has seen all of
+  // them wait.
+  constexpr std::size_t count = 64;
+  std::vector<Lock> locks(count);
+  std::vector<ThreadToken> members;
+  for (std::size_t i = 0; i < count; ++i) {
+    members.push_back(enter_fiber("member " + std::to_string(i)));
+    locks[i].state().word.store(members[i]);
+  }
+  std::vector<std::optional<WaitScope>> waits(count);
+  const auto wait = [&](std::size_t i) {
+    const ThreadToken mine = exchange_this_thread(members[i]);
+    waits[i].emplace(locks[(i + 1) % count].block()->offset(), 1);
+    exchange_this_thread(mine);
+  };
+  for (std::size_t i = 0; i + 1 < count; ++i) wait(i);
+  std::atomic<bool> end{false};
+  std::atomic<int> turns{0};
+  std::thread player([&] {
+    while (!end) {
+      waits[1].reset();
+      wait(count - 1);
+      waits[count - 1].reset();
+      wait(1);
+      ++turns;
+    }
+  });
+  std::size_t circles = 0;
+  const Deadline deadline(1s);
+  while (!deadline.passed() || turns < 1000) {
+    if (!find_cycle(members[0], own_heap()).empty()) ++circles;
+  }
+  end = true;
+  player.join();
+  CHECK(circles == 0);
+  wait(count - 1);
+  CHECK(find_cycle(members[0], own_heap()).size() == count);
+  waits.clear();
+  for (const Lock& lock : locks) lock.release();
+  for (const ThreadToken member : members) leave_fiber(member);
 }
 
 }  // namespace

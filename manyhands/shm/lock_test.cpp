@@ -11,65 +11,23 @@
 #include <thread>
 #include <vector>
 
+#include "manyhands/shm/futex.hpp"
 #include "manyhands/shm/lock_graph.hpp"
+#include "tests/primitives.hpp"
+#include "tests/support.hpp"
 
 namespace manyhands {
 namespace {
 
 using namespace std::chrono_literals;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-// What f throws, as text; "" if nothing.
-template <class E, class F>
-std::string message_of(F f) {
-  try {
-    f();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return {};
-}
+using test::Child;
+using test::contains;
+using test::eventually;
+using test::message_of;
+using test::Words;
 
 std::string line(std::uint_least32_t number) { return "lock_test.cpp:" + std::to_string(number); }
-
-template <class Condition>
-bool eventually(Condition condition) {
-  const Deadline deadline(10s);
-  while (!condition()) {
-    if (deadline.passed()) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
-
-// Words that processes share.
-struct Shared {
-  shm::BlockPtr block = shm::Block::create(256, shm::BlockKind::raw);
-  std::atomic<std::int64_t>& operator[](std::size_t i) const {
-    return shm::at<std::atomic<std::int64_t>>(block->offset() + i * 8);
-  }
-};
-
-template <class F>
-pid_t child(F body) {
-  const pid_t pid = ::fork();
-  if (pid != 0) return pid;
-  try {
-    body();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "in a child: %s\n", error.what());
-    ::_exit(99);
-  }
-  ::_exit(0);
-}
-int end_of(pid_t pid) {
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
 
 TEST_CASE("a lock is taken, refused to others, and released") {
   const Lock lock;
@@ -322,7 +280,7 @@ TEST_CASE("a guard that fork() copied does not release the parent's lock") {
     if (pid == 0) {
       // leaves the scope in the child
     } else {
-      status = end_of(pid);
+      ::waitpid(pid, &status, 0);
       CHECK(lock.held_by_this_thread());
     }
     if (pid == 0) {
@@ -331,7 +289,7 @@ TEST_CASE("a guard that fork() copied does not release the parent's lock") {
       ::_exit(lock.locked() ? 7 : 8);
     }
   }
-  CHECK(status == 7);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 7));
   CHECK_FALSE(lock.locked());
 }
 
@@ -367,17 +325,17 @@ TEST_CASE("threads exclude each other by RLock") { count_in_threads<RLock>(); }
 
 TEST_CASE("processes exclude each other") {
   const Lock lock;
-  const Shared shared;
-  std::vector<pid_t> pids;
+  const Words shared;
+  std::vector<Child> children;
   for (int p = 0; p < 3; ++p) {
-    pids.push_back(child([&] {
+    children.emplace_back([&] {
       for (int i = 0; i < 20'000; ++i) {
         const std::scoped_lock guard(lock);
         shared[0].store(shared[0].load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       }
-    }));
+    });
   }
-  for (const pid_t pid : pids) CHECK(end_of(pid) == 0);
+  for (auto& child : children) CHECK(child.wait() == 0);
   CHECK(shared[0] == 60'000);
 }
 
@@ -417,14 +375,51 @@ std::uint_least32_t abandon(const shm::AnyLock& lock) {
   return std::source_location::current().line() - 1;
 }
 
+TEST_CASE("of two that take an abandoned lock over at the same moment one gets it first") {
+  const Lock lock{{.when_abandoned = WhenAbandoned::adopt}};
+  shm::ThreadToken ended = 0;
+  std::thread([&] { ended = shm::this_thread_token(); }).join();
+  std::atomic<int> go{0};
+  std::atomic<int> done{0};
+  std::atomic<int> inside{0};
+  std::atomic<int> together{0};
+  const auto take = [&] {
+    try {
+      const std::scoped_lock guard(lock);
+      if (inside.fetch_add(1) != 0) ++together;
+      for (int i = 0; i < 20; ++i) shm::cpu_relax();
+      inside.fetch_sub(1);
+    } catch (const Error&) {
+      ++together;  // the lock was another one's
+    }
+  };
+  constexpr int rounds = 5'000;
+  std::thread other([&] {
+    for (int round = 1; round <= rounds; ++round) {
+      while (go.load() < round) shm::cpu_relax();
+      take();
+      done = round;
+    }
+  });
+  for (int round = 1; round <= rounds; ++round) {
+    lock.state().word.store(ended);  // as if that thread had taken it
+    go = round;
+    take();
+    while (done.load() < round) std::this_thread::yield();
+  }
+  other.join();
+  CHECK(together.load() == 0);
+  CHECK_FALSE(lock.locked());
+}
+
 TEST_CASE("exactly one taker is told that the lock was abandoned, by whom and where") {
   const Lock lock{{.name = "till"}};
   const auto taken = abandon(lock);
   const std::string text = message_of<LockAbandoned>([&] { lock.lock(); });
   CHECK(contains(text, line(taken)));
   CHECK(contains(text, "Lock 'till'"));
-  CHECK(contains(text, "pid " + std::to_string(::getpid())));
-  CHECK(contains(text, "has ended"));
+  CHECK(contains(text,
+                 " of pid " + std::to_string(::getpid()) + ", has ended)"));  // the thread, not the process
   CHECK(contains(text, "half written"));
   CHECK_FALSE(lock.locked());
   lock.lock();
@@ -543,14 +538,14 @@ TEST_CASE("tries and short waits find out too that a lock was abandoned") {
 
 TEST_CASE("a forked child sees that the parent's other thread has the lock, and waits for it") {
   const Lock lock;
-  const Shared shared;
+  const Words shared;
   std::thread holder([&] {
     const std::scoped_lock guard(lock);
     shared[0] = 1;
     eventually([&] { return shared[1] == 1; });
   });
   REQUIRE(eventually([&] { return shared[0] == 1; }));
-  const pid_t pid = child([&] {
+  Child child([&] {
     if (!lock.locked() || lock.held_by_this_thread() || lock.try_lock()) ::_exit(1);
     if (lock.acquire(120ms)) ::_exit(2);  // long enough to look whether its holder lives
     shared[1] = 1;
@@ -558,7 +553,7 @@ TEST_CASE("a forked child sees that the parent's other thread has the lock, and 
     if (shared[0] != 1) ::_exit(3);
     lock.unlock();
   });
-  CHECK(end_of(pid) == 0);
+  CHECK(child.wait() == 0);
   holder.join();
 }
 
@@ -567,11 +562,11 @@ TEST_CASE("a forked child does not own what the forking thread holds") {
   const RLock recursive;
   lock.lock();
   recursive.lock();
-  const pid_t pid = child([&] {
+  Child child([&] {
     if (lock.held_by_this_thread() || recursive.held_by_this_thread()) ::_exit(1);
     if (lock.acquire(10ms) || recursive.acquire(10ms)) ::_exit(2);
   });
-  CHECK(end_of(pid) == 0);
+  CHECK(child.wait() == 0);
   CHECK(lock.held_by_this_thread());
   CHECK(recursive.held_by_this_thread());
 }
@@ -647,7 +642,7 @@ TEST_CASE("a scheduler is asked before each operation, and sees what a fiber wai
   CHECK_FALSE(recursive.locked());
   using shm::OpKind;
   CHECK(scheduler.kinds == std::vector{OpKind::acquire, OpKind::release, OpKind::acquire, OpKind::acquire,
-                                       OpKind::release, OpKind::release});
+                                       OpKind::release, OpKind::release, OpKind::load});
   CHECK_THROWS_AS(left.lock(), LockAbandoned);
   CHECK(contains(message_of<Error>([&] { kept.lock(); }), "nobody can go on"));
   lock.lock();

@@ -1,5 +1,6 @@
 #include "manyhands/shm/participants.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <pthread.h>
@@ -423,6 +424,40 @@ std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, co
   return {found.begin(), found.end()};
 }
 
+std::vector<pid_t> holders_of(Offset payload) {
+  std::vector<pid_t> found;
+  for (std::uint32_t i = 0; i < max_processes; ++i) {
+    const ProcessSlot& slot = processes()[i];
+    const std::int32_t pid = slot.pid.load(std::memory_order_acquire);
+    if (pid == 0) continue;
+    bool holds = false;
+    Offset chunk = slot.holdings.load(std::memory_order_acquire);
+    // As in held_blocks(): the list may change under us.
+    for (std::uint32_t steps = 0; chunk != 0 && !holds && steps < (1U << 20); ++steps) {
+      const BlockHeader* header = header_in(mapping(), chunk);
+      if (header == nullptr || header->kind != BlockKind::holdings) break;
+      const auto& part = at<HoldChunk>(chunk);
+      holds = std::any_of(part.held.begin(), part.held.end(), [payload](const auto& entry) {
+        return entry.load(std::memory_order_acquire) == payload;
+      });
+      chunk = part.next.load(std::memory_order_relaxed);
+    }
+    if (holds && process_lives(pid, slot.start.load(std::memory_order_acquire))) found.push_back(pid);
+  }
+  return found;
+}
+
+std::size_t threads_of(pid_t pid) noexcept {
+  std::array<char, 32> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d/task", pid);
+  DIR* const threads = ::opendir(path.data());
+  if (threads == nullptr) return 0;
+  std::size_t count = 0;
+  while (const dirent* entry = ::readdir(threads)) count += entry->d_name[0] != '.' ? 1 : 0;
+  ::closedir(threads);
+  return count;
+}
+
 namespace {
 
 void sweep_slot(ProcessSlot& slot, std::int32_t pid) noexcept {
@@ -471,6 +506,14 @@ void sweep(pid_t only) noexcept {
       continue;
     sweep_slot(slot, pid);
   }
+}
+
+void sweep_now_and_then() noexcept {
+  constexpr std::int64_t every_ns = 200'000'000;
+  std::int64_t last = last_sweep_ns().load(std::memory_order_relaxed);
+  const std::int64_t now = now_ns();
+  if (now - last >= every_ns && last_sweep_ns().compare_exchange_strong(last, now, std::memory_order_relaxed))
+    sweep();
 }
 
 ProcessStart this_process_start() noexcept {

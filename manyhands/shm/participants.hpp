@@ -92,6 +92,11 @@ struct HoldEntry {
 HoldEntry hold(Offset payload);
 void unhold(Offset payload, HoldEntry entry) noexcept;
 
+// The live processes that hold the block. Reads /proc.
+std::vector<pid_t> holders_of(Offset payload);
+// How many threads the process has; 0 if that cannot be found out.
+std::size_t threads_of(pid_t pid) noexcept;
+
 // All blocks of one kind that any process holds, each once.
 std::vector<Offset> held_blocks(BlockKind kind);
 // The same in a mapping of any heap.
@@ -100,6 +105,8 @@ std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, co
 // Gives back what dead processes held. Cheap when none died; `pid` limits it to that process. Called by the
 // zygote after each child's end, and by waits.
 void sweep(pid_t pid = 0) noexcept;
+// The same for waits that last, of which there may be many: one of them does it, every 200 ms.
+void sweep_now_and_then() noexcept;
 
 // A process, told apart from later ones with its number.
 struct ProcessStart {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "manyhands/base/handover.hpp"
 #include "manyhands/shm/heap.hpp"
 #include "manyhands/shm/participants.hpp"
 
@@ -118,7 +119,7 @@ std::uint64_t stamp_of(Offset object) noexcept {
 // What belongs to `object`, by its header; nullptr if there is none and none can be or is to be made.
 enum class IfMissing { none, make };
 Watched* find(Offset object, IfMissing missing) noexcept {
-  const std::atomic_ref<std::uint64_t> word(header_of(object).reserved);
+  const std::atomic_ref<std::uint64_t> word(header_of(object).watched);
   const std::uint64_t stamp = stamp_of(object);
   std::uint64_t found = word.load(std::memory_order_acquire);
   for (;;) {
@@ -161,24 +162,9 @@ Shadow* shadow_of(Offset object) noexcept {
 Root* root() noexcept {
   static std::atomic<Root*> known{nullptr};
   if (Root* const there = known.load(std::memory_order_acquire); there != nullptr) return there;
-  // Site 0 means "unknown" and has no text; its place holds the way to the root.
-  const std::atomic_ref<std::uint64_t> word(
-      *reinterpret_cast<std::uint64_t*>(tables().sites + site_size - 8));
-  std::uint64_t found = word.load(std::memory_order_acquire);
-  if (found == 0) {
-    try {
-      const Offset made = allocate(sizeof(Root), BlockKind::clock);
-      if (word.compare_exchange_strong(found, made, std::memory_order_acq_rel)) {
-        found = made;
-      } else {
-        release(made);
-      }
-    } catch (...) {
-      return nullptr;
-    }
-  }
-  known.store(&at<Root>(found), std::memory_order_release);
-  return known.load(std::memory_order_relaxed);
+  Root* const found = find_or_make<Root>(race_root());
+  known.store(found, std::memory_order_release);
+  return found;
 }
 
 // ---- Vector clocks.
@@ -538,6 +524,51 @@ void wrote(Offset object, Site site) noexcept {
       suspect(me, object, record, {site_in(record), false}, {site, true});
     }
   }
+}
+
+// ---- Handovers between threads of this process: each gets a block to stand for it.
+
+namespace {
+
+// [ pid : 24 ][ payload / 64 : 40 ]: a fork does not give back what is its parent's.
+std::uint64_t place_of(Offset object) noexcept {
+  return static_cast<std::uint64_t>(::getpid()) << 40 | object / 64;
+}
+Offset object_at(std::uint64_t place) noexcept { return (place & ((std::uint64_t{1} << 40) - 1)) * 64; }
+bool is_mine(std::uint64_t place) noexcept {
+  return place != 0 && static_cast<pid_t>(place >> 40) == ::getpid();
+}
+
+void handover_released(std::atomic<std::uint64_t>& place) noexcept {
+  std::uint64_t now = place.load(std::memory_order_acquire);
+  if (!is_mine(now)) {
+    Offset made = 0;
+    try {
+      made = allocate(1, BlockKind::raw);
+    } catch (...) {
+      return;
+    }
+    if (place.compare_exchange_strong(now, place_of(made), std::memory_order_acq_rel)) {
+      now = place_of(made);
+    } else {
+      release(made);
+    }
+  }
+  released(object_at(now));
+}
+void handover_acquired(std::uint64_t place) noexcept {
+  if (is_mine(place)) acquired(object_at(place));
+}
+void handover_forgotten(std::uint64_t place) noexcept {
+  if (is_mine(place)) release(object_at(place));
+}
+constexpr HandoverWatch handovers{handover_released, handover_acquired, handover_forgotten};
+
+}  // namespace
+
+void watch() noexcept {
+  manyhands::detail::handover_watch.store(&handovers, std::memory_order_release);
+  detail::watch.fetch_or(detail::watch_race);
 }
 
 std::uint64_t reported() noexcept { return reports.load(std::memory_order_relaxed); }

@@ -7,7 +7,8 @@
 // on. An access is compared with the ones that are remembered, not with what happens at the same moment: two
 // accesses without an order are found in every run in which both happen, however far apart.
 //
-// What counts as an order besides the primitives: fork() (the child comes after what its parent did before),
+// What counts as an order besides the primitives: what a task does comes after its submission and before what
+// its result is used for (ThreadPool, Pool); fork() (the child comes after what its parent did before),
 // the end of a child that its parent has waited for, and inside one process everything before a thread's
 // first use of a primitive and after its end. Waiting for a thread of another process, or for a file or a
 // pipe, does not count: use Process, Event, Queue.
@@ -41,6 +42,10 @@ void joined(ThreadToken thread) noexcept;
 // This thread reads or writes the Value at `object`. Reports on stderr, once per pair of sites and program.
 void read(Offset object, Site site) noexcept;
 void wrote(Offset object, Site site) noexcept;
+
+// Switches the detector on in this process and those that it forks: MANYHANDS_RACE=1, or a test. Before other
+// threads use shared memory.
+void watch() noexcept;
 
 // How many races this process has reported.
 std::uint64_t reported() noexcept;

@@ -18,6 +18,7 @@
 #include "manyhands/base/clock.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/shm/heap.hpp"
+#include "manyhands/shm/race.hpp"
 
 namespace manyhands::shm {
 namespace {
@@ -94,7 +95,7 @@ void read_schedule_variables() {
   std::call_once(once, [] {
     if (const char* race = ::getenv("MANYHANDS_RACE");
         race != nullptr && std::strcmp(race, "0") != 0 && *race != '\0')
-      detail::watch.fetch_or(detail::watch_race);
+      race::watch();
     const char* text = ::getenv("MANYHANDS_SCHED");
     if (text == nullptr || *text == '\0') return;
     const std::string_view value = text;

@@ -20,12 +20,12 @@
 namespace manyhands::shm {
 
 enum class OpKind : std::uint8_t {
-  load,     // of a Value
+  load,     // of a Value; looks at a Lock, Semaphore, Barrier, Queue
   store,    // of a Value
   update,   // of a Value, as one step
   acquire,  // Lock, RLock, Semaphore
   release,
-  set,   // Event, Condition: notify; Barrier: arrive
+  set,   // Event, Condition: notify; Barrier: arrive; Queue: close
   wait,  // Event, Condition, Barrier
   put,   // Queue, Pipe
   get,

@@ -6,6 +6,7 @@
 #include <climits>
 
 #include "manyhands/base/error.hpp"
+#include "manyhands/shm/company.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "manyhands/shm/race.hpp"
 #include "manyhands/shm/slices.hpp"
@@ -57,6 +58,7 @@ bool Semaphore::acquire_slowly(Duration timeout, const Where& where) const {
 
 bool Semaphore::acquire_asleep(const Deadline& deadline, Site site) const {
   const WaitScope wait(block_->offset(), site, {.bounded = deadline.bounded()});
+  Company company(*block_, deadline);
   for (;;) {
     // With the mark, as others may sleep still: whoever gives the next permit finds out.
     if (take(SemaphoreState::waiters)) return true;
@@ -66,6 +68,7 @@ bool Semaphore::acquire_asleep(const Deadline& deadline, Site site) const {
       continue;
     if (deadline.passed()) return false;
     sleep_slice(state_->word, SemaphoreState::waiters, deadline);
+    if (company.is_gone() && value() == 0) throw_alone("acquire() of", block_->offset(), site, "release it");
   }
 }
 

@@ -6,7 +6,8 @@
 //
 // Any process may give a permit, also one that took none. So nobody knows who has permits, and a process that
 // ends with one does not give it back: where that matters, use a Lock or a time limit. A process that is
-// killed while it waits takes nothing with it.
+// killed while it waits takes nothing with it. Once no other process or thread is left that could give a
+// permit, waiting for one is an Error.
 //
 // Copies refer to the same semaphore, also in other processes. All operations are const. Any process, any
 // thread. Costs one compare-and-swap each way while nobody waits. Not fair: who comes first may overtake.
@@ -48,6 +49,7 @@ class Semaphore {
   Semaphore& operator=(const Semaphore&) = default;
 
   // Takes a permit; blocks until there is one, at most `timeout` (0: tries once). Returns whether it got one.
+  // Without a timeout: throws Error once nobody is left who could give one (shm/company.hpp).
   bool acquire(Duration timeout = Deadline::never, const Where& where = Where::current()) const {
     if (shm::detail::watch.load(std::memory_order_relaxed) == 0 && take(0)) [[likely]]
       return true;
@@ -67,7 +69,8 @@ class Semaphore {
   void release(std::int64_t permits = 1, const Where& where = Where::current()) const;
 
   // Permits at this moment.
-  std::int64_t value() const noexcept {
+  std::int64_t value(const Where& where = Where::current()) const {
+    shm::point(shm::OpKind::load, block_->offset(), where);
     return state_->word.load(std::memory_order_relaxed) & shm::SemaphoreState::permits;
   }
 

@@ -4,6 +4,7 @@
 #include <condition_variable>
 
 #include "manyhands/base/mutex.hpp"
+#include "manyhands/base/own_thread.hpp"
 
 namespace manyhands::task {
 namespace {
@@ -36,8 +37,8 @@ StateBase::~StateBase() {
 }
 
 void StateBase::on_ready(Continuation continuation) {
-  auto node =
-      std::make_unique<Node>(Node{std::move(continuation), continuations_.load(std::memory_order_acquire)});
+  auto node = std::make_unique<Node>(Node{[errand = Errand(), run = std::move(continuation)] { run(); },
+                                          continuations_.load(std::memory_order_acquire)});
   while (node->next != finished()) {
     const bool first = node->next == nullptr;
     // release: finish() sees the node; acquire on failure: if finished, we see the outcome
@@ -52,6 +53,7 @@ void StateBase::on_ready(Continuation continuation) {
 }
 
 void StateBase::finish() {
+  outcome_.released();
   Node* node = continuations_.exchange(finished(), std::memory_order_acq_rel);
   Node* first = nullptr;
   while (node != nullptr) {  // in the order of their registration

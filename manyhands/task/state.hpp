@@ -22,6 +22,7 @@
 
 #include "manyhands/base/clock.hpp"
 #include "manyhands/base/error.hpp"
+#include "manyhands/base/handover.hpp"
 #include "manyhands/task/options.hpp"
 
 namespace manyhands {
@@ -53,13 +54,17 @@ class StateBase : public std::enable_shared_from_this<StateBase> {
  public:
   using Continuation = std::function<void()>;
 
-  StateBase() = default;
+  StateBase() { outcome_.released(); }  // made by who submits: that comes before what follows the outcome
   StateBase(const StateBase&) = delete;
   StateBase& operator=(const StateBase&) = delete;
   virtual ~StateBase();
 
   // Whether the outcome is known; all that led to it is visible then. Any thread.
-  bool ready() const noexcept { return continuations_.load(std::memory_order_acquire) == finished(); }
+  bool ready() const noexcept {
+    if (continuations_.load(std::memory_order_acquire) != finished()) return false;
+    outcome_.acquired();
+    return true;
+  }
   // Gives the executor a chance to notice an outcome, without blocking. Any thread.
   virtual void poll() {}
   // Blocks until ready or the deadline; returns ready(). Any thread.
@@ -82,10 +87,12 @@ class StateBase : public std::enable_shared_from_this<StateBase> {
   virtual void dispatch(Continuation continuation) { continuation(); }
   // Someone registered the first continuation: the outcome must be noticed though nobody may be waiting.
   virtual void expect_continuation() {}
+  // The caller comes after the outcome; ready() says so, too.
+  void comes_after_outcome() const noexcept { outcome_.acquired(); }
 
  private:
   struct Node {
-    Continuation run;
+    Continuation run;  // holds an Errand
     Node* next;
   };
   static Node* finished() noexcept { return reinterpret_cast<Node*>(std::uintptr_t{1}); }
@@ -93,6 +100,7 @@ class StateBase : public std::enable_shared_from_this<StateBase> {
   // The continuations, last first; finished() once the outcome is known. Release by finish(), acquire by
   // ready().
   std::atomic<Node*> continuations_{nullptr};
+  Handover outcome_;
 };
 
 template <class T>
@@ -130,6 +138,7 @@ class State : public StateBase {
  private:
   // As std::call_once, without its system call: results are asked for by the hundred thousand.
   void settle() {
+    this->comes_after_outcome();  // also a continuation, which did not ask ready()
     if (settled_.load(std::memory_order_acquire) == Settled::yes) return;
     auto expected = Settled::no;
     if (!settled_.compare_exchange_strong(expected, Settled::at_it, std::memory_order_acquire)) {

@@ -19,7 +19,9 @@ MapCounters::MapCounters(std::size_t items, int workers, const MapOptions& optio
       chunk_size_(std::max<std::size_t>(
           1, options.chunk != 0 ? options.chunk : items / (static_cast<std::size_t>(workers) * 256))),
       deadline_(options.deadline),
-      chunks_((items + chunk_size_ - 1) / chunk_size_) {}
+      chunks_((items + chunk_size_ - 1) / chunk_size_) {
+  started_.released();
+}
 
 Progress MapCounters::progress() const noexcept {
   const std::lock_guard lock(error_mutex_);
@@ -48,6 +50,7 @@ std::vector<TaskMetadata> MapCounters::metadata() const {
 }
 
 void MapCounters::fail(std::size_t item, std::exception_ptr error) {
+  computed_.released();
   const std::lock_guard lock(error_mutex_);
   if (!error_ || item < error_item_) {
     error_ = std::move(error);
@@ -57,6 +60,7 @@ void MapCounters::fail(std::size_t item, std::exception_ptr error) {
 }
 
 std::exception_ptr MapCounters::error() const {
+  computed_.acquired();
   const std::lock_guard lock(error_mutex_);
   return error_;
 }

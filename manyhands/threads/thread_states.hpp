@@ -27,7 +27,9 @@ void check_deadline(Duration deadline, std::int64_t started_ns, std::int64_t ind
 template <class Base>
 class ArenaState : public Base, public Job {
  public:
-  explicit ArenaState(std::shared_ptr<ThreadArena> arena) noexcept : arena_(std::move(arena)) {}
+  explicit ArenaState(std::shared_ptr<ThreadArena> arena) noexcept : arena_(std::move(arena)) {
+    submitted_.released();
+  }
 
   bool wait(const Deadline& deadline) override {
     if (this->ready()) return true;
@@ -63,6 +65,7 @@ class ArenaState : public Base, public Job {
   static TimePoint time_point(std::int64_t ns) noexcept { return TimePoint(std::chrono::nanoseconds(ns)); }
 
   std::shared_ptr<ThreadArena> arena_;  // shared: a result may be waited for after its pool is gone
+  Handover submitted_;                  // from who submits to who runs it
   std::int64_t submitted_ns_ = now_ns();
   std::atomic<std::int64_t> completed_ns_{0};
   std::atomic<bool> watched_{false};  // somebody waits, or did
@@ -84,6 +87,7 @@ class ThreadCall final : public ArenaState<task::State<R>> {
   void run(int worker) override {
     auto queued = Phase::queued;
     if (!phase_.compare_exchange_strong(queued, Phase::running)) return;  // cancelled
+    this->submitted_.acquired();
     started_ns_ = now_ns();
     worker_ = worker;
     const task::Context context{
@@ -201,11 +205,14 @@ class MapCounters {
   void stop() noexcept { stop_.store(1); }
   Progress progress() const noexcept;
   bool chunk_done(std::size_t chunk) const noexcept {
-    return chunks_[chunk].done.load(std::memory_order_acquire);
+    if (!chunks_[chunk].done.load(std::memory_order_acquire)) return false;
+    computed_.acquired();
+    return true;
   }
   std::vector<TaskMetadata> metadata() const;
   // Keeps the error of the lowest item, and stops the others.
   void fail(std::size_t item, std::exception_ptr error);
+  // What was done in the chunks comes before what the caller does from now on.
   std::exception_ptr error() const;
   std::int64_t submitted_ns() const noexcept { return submitted_ns_; }
 
@@ -232,11 +239,14 @@ class MapCounters {
   mutable std::mutex error_mutex_;
   std::exception_ptr error_;    // guarded by error_mutex_
   std::size_t error_item_ = 0;  // guarded by error_mutex_
+  Handover started_;            // from who makes this to the chunks
+  Handover computed_;           // from the chunks to who takes the results
 };
 
 template <class Compute>
 void MapCounters::run_items(std::size_t index, int worker, const Compute& compute) {
   if (stop_.load(std::memory_order_relaxed) != 0) return;
+  started_.acquired();
   Chunk& chunk = chunks_[index];
   chunk.started_ns = now_ns();
   chunk.worker = worker;
@@ -252,8 +262,11 @@ void MapCounters::run_items(std::size_t index, int worker, const Compute& comput
   const task::ContextScope scope(context);
   try {
     for (std::size_t i = begin; i < end; ++i) {
-      if (stop_.load(std::memory_order_relaxed) != 0) return;  // a hint; the error says what counts
-      current.store(i, std::memory_order_relaxed);             // read by this thread only
+      if (stop_.load(std::memory_order_relaxed) != 0) {  // a hint; the error says what counts
+        computed_.released();
+        return;
+      }
+      current.store(i, std::memory_order_relaxed);  // read by this thread only
       if (deadline_ == Deadline::never) {
         compute(i);
       } else {
@@ -267,6 +280,7 @@ void MapCounters::run_items(std::size_t index, int worker, const Compute& comput
     fail(current.load(std::memory_order_relaxed), std::current_exception());
     return;
   }
+  computed_.released();
   chunk.completed_ns = now_ns();
   done_items_.fetch_add(end - begin, std::memory_order_relaxed);
   chunk.done.store(true, std::memory_order_release);
@@ -325,6 +339,7 @@ class ThreadMap final : public ArenaState<MapStateBase<R>> {
         run_(f_, items_.data(), items_.size(), arena->size(), options) {}
 
   void run(int) override {
+    this->submitted_.acquired();
     this->arena_->for_each_chunk(run_.chunks(), [this](std::size_t chunk, int worker) {
       run_.run_chunk(chunk, worker);
       if (item_watched_.load()) this->arena_->notify();

@@ -298,7 +298,8 @@ A make_array(Reader& reader, std::index_sequence<I...>) {
 
 template <class A>
 A unpack_array(Reader& reader) {
-  if constexpr (std::is_default_constructible_v<typename ArrayTraits<A>::Element>) {
+  using E = typename ArrayTraits<A>::Element;
+  if constexpr (std::is_default_constructible_v<E> && (std::is_move_assignable_v<E> || std::is_array_v<E>)) {
     A out{};
     fill_array(reader, out);
     return out;

@@ -31,6 +31,13 @@ struct Any {
 template <std::size_t>
 using AnyAt = Any;
 
+// Initialises references to const only: nowhere else is a const T deduced.
+struct AnyConstReference {
+  template <class T>
+    requires std::is_const_v<T>
+  operator T&() const;
+};
+
 // Initialises bases of D only.
 template <class D>
 struct AnyBase {
@@ -48,6 +55,12 @@ constexpr bool takes(std::index_sequence<I...>) {
 template <class T, std::size_t... I, std::size_t... J>
 constexpr bool takes_empty_between(std::index_sequence<I...>, std::index_sequence<J...>) {
   return requires { T{AnyAt<I>{}..., {}, AnyAt<J>{}...}; };
+}
+
+// As above, with a reference to const in place of the {}.
+template <class T, std::size_t... I, std::size_t... J>
+constexpr bool takes_reference_between(std::index_sequence<I...>, std::index_sequence<J...>) {
+  return requires { T{AnyAt<I>{}..., AnyConstReference{}, AnyAt<J>{}...}; };
 }
 
 // The largest n in [low, high) with ok(n), for ok that holds at low, fails at high, and changes once.
@@ -146,26 +159,6 @@ constexpr Count count() {
   }
 }
 
-// A struct that can be taken apart and put together. Not: unions; structs with a base class; with const or
-// reference members (those cannot be assigned to; a reference would dangle).
-template <class T>
-constexpr bool reflectable() {
-  if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T>) {
-    return false;
-  } else if constexpr (std::is_polymorphic_v<T> || !std::is_move_assignable_v<T> ||
-                       !std::is_move_constructible_v<T> || !std::is_destructible_v<T>) {
-    return false;
-  } else if constexpr (requires { T{AnyBase<T>{}}; }) {
-    return false;
-  } else {
-    return count<T>().known;
-  }
-}
-
-#ifdef __clang__
-#pragma clang diagnostic pop
-#endif
-
 template <class T>
 inline constexpr Count count_of = count<T>();
 
@@ -190,5 +183,50 @@ template <class... T>
 List<T...> list_of(const boost::pfr::detail::sequence_tuple::tuple<T&...>&);
 template <class T>
 using Fields = decltype(list_of(tie(std::declval<T&>())));
+
+template <class... T>
+constexpr bool any_const(List<T...>) {
+  return (std::is_const_v<T> || ...);
+}
+
+template <class T, std::size_t... I>
+constexpr bool any_reference(std::index_sequence<I...>) {
+  return (takes_reference_between<T>(std::make_index_sequence<I>{},
+                                     std::make_index_sequence<sizeof...(I) - I - 1>{}) ||
+          ...);
+}
+
+// Whether a T that cannot be assigned to is so for the sake of a member's type (a Value's), and not for a
+// const or reference member: then it can be put together from its members all the same.
+template <class T>
+constexpr bool rebuildable() {
+  if constexpr (!std::is_copy_constructible_v<T> || !count_of<T>.known || count_of<T>.has_arrays) {
+    return false;
+  } else {
+    return !any_const(Fields<T>{}) && !any_reference<T>(std::make_index_sequence<count_of<T>.fields>{});
+  }
+}
+
+// A struct that can be taken apart and put together. Not: unions; structs with a base class; with const or
+// reference members (a reference would dangle).
+template <class T>
+constexpr bool reflectable() {
+  if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T>) {
+    return false;
+  } else if constexpr (std::is_polymorphic_v<T> || !std::is_move_constructible_v<T> ||
+                       !std::is_destructible_v<T>) {
+    return false;
+  } else if constexpr (requires { T{AnyBase<T>{}}; }) {
+    return false;
+  } else if constexpr (std::is_move_assignable_v<T>) {
+    return count<T>().known;
+  } else {
+    return rebuildable<T>();
+  }
+}
+
+#ifdef __clang__
+#pragma clang diagnostic pop
+#endif
 
 }  // namespace manyhands::wire::fields
