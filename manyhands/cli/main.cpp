@@ -3,10 +3,14 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "manyhands/cli/locks.hpp"
+#include "manyhands/cli/rank.hpp"
+#include "manyhands/cli/run.hpp"
 
 #ifndef MANYHANDS_VERSION
 #define MANYHANDS_VERSION "0.1.0"
@@ -20,6 +24,12 @@ void print(const std::string& text) {
 }
 
 int run(int argc, char** argv) {
+  // These two take what follows as it is: it is another program's command line.
+  const std::span<char*> words(argv, static_cast<std::size_t>(argc));
+  const std::string_view command = words.size() > 1 ? words[1] : "";
+  if (command == "run") return manyhands::cli::run_command(words.subspan(2));
+  if (command == manyhands::cli::rank_command) return manyhands::cli::run_rank(words.subspan(2));
+
   CLI::App app{"manyhands: parallel computing in C++, as easy as Python made it", "manyhands"};
   app.set_version_flag("--version", std::string("manyhands " MANYHANDS_VERSION));
   app.require_subcommand(1);
@@ -29,6 +39,8 @@ int run(int argc, char** argv) {
   auto* locks = app.add_subcommand("locks", "show who holds and who awaits the locks of a running program");
   locks->add_option("PID", pid, "any process of the program")->required()->check(CLI::Range(1, 1 << 22));
   locks->add_flag("--json", as_json, "write JSON");
+
+  app.add_subcommand("run", manyhands::cli::run_summary);  // for the help; see above
 
   try {
     app.parse(argc, argv);

@@ -1,0 +1,47 @@
+#pragma once
+// The texts that the launchers of the two MPIs write about a job's end, and what can be learned from them.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace manyhands::cli {
+
+// A rank that ended the job, as its MPI words it.
+struct Abort {
+  int rank = 0;
+  int code = 0;
+  bool by_error =
+      false;  // an error of an MPI call, which the MPI has described; else the program called MPI_Abort
+};
+
+// What a line of a program's standard error says of such an end:
+// MPICH: "Abort(7) on node 2 (rank 2 in comm 0): application called MPI_Abort(MPI_COMM_WORLD, 7) - process 2"
+//        "Abort(674310) on node 2 (rank 2 in comm 0): Fatal error in PMPI_Send: ..."
+// Open MPI: "[host:123] *** reported by process [1595080705,2]"
+std::optional<Abort> abort_in(std::string_view line);
+
+// Tells the launcher's own texts from what must be shown. Line by line; one for each stream.
+class NoiseFilter {
+ public:
+  // Takes a line without its end; returns what is to be shown now, each a line.
+  std::vector<std::string> feed(std::string line);
+  // What was held back at the end: a box that was not closed.
+  std::vector<std::string> rest();
+
+  const std::optional<Abort>& abort() const { return abort_; }
+  // What was left out, for a failure that nothing else explains.
+  const std::vector<std::string>& left_out() const { return left_out_; }
+
+ private:
+  std::vector<std::string> close_box();
+
+  enum class In { text, openmpi_box, mpich_box };
+  In in_ = In::text;
+  std::vector<std::string> box_;
+  std::vector<std::string> left_out_;
+  std::optional<Abort> abort_;
+};
+
+}  // namespace manyhands::cli

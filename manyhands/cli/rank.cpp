@@ -1,0 +1,404 @@
+#include "manyhands/cli/rank.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <pty.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "manyhands/base/unique_fd.hpp"
+
+namespace manyhands::cli {
+namespace {
+
+constexpr std::int64_t grace_ns = 1'000'000'000;  // for a program that was told to end
+
+std::int64_t now_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+int rank_of_environment() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "PMI_ID"}) {
+    if (const char* value = std::getenv(name)) return std::atoi(value);
+  }
+  return 0;
+}
+
+int local_rank_of_environment() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"}) {
+    if (const char* value = std::getenv(name)) return std::atoi(value);
+  }
+  return rank_of_environment();
+}
+
+// The connection to `manyhands run`; none if it is on another host, or not ours.
+UniqueFd connect_to(const std::string& name) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (!socket || name.empty() || name.size() + 1 > sizeof address.sun_path) return {};
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) return {};
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != ::geteuid())
+    return {};
+  return socket;
+}
+
+struct Stream {
+  Channel channel = Channel::out;
+  UniqueFd from;
+  UniqueFd to;       // the program's end
+  std::string line;  // begun, on another host
+};
+
+Stream make_stream(Channel channel, bool terminal) {
+  int ends[2] = {-1, -1};
+  if (terminal && ::openpty(&ends[0], &ends[1], nullptr, nullptr, nullptr) == 0) {
+    termios mode{};
+    ::tcgetattr(ends[1], &mode);
+    ::cfmakeraw(&mode);  // bytes pass unchanged
+    ::tcsetattr(ends[1], TCSANOW, &mode);
+    ::fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    ::fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+  } else if (::pipe2(ends, O_CLOEXEC) != 0) {
+    throw_errno("make a pipe for the program's output");
+  }
+  ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  return {channel, UniqueFd(ends[0]), UniqueFd(ends[1]), {}};
+}
+
+// One core of those that the process may use, by turns.
+void bind_to_core(int local_rank) {
+  cpu_set_t allowed;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  const int count = CPU_COUNT(&allowed);
+  int wanted = count == 0 ? 0 : local_rank % count;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed) || wanted-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    ::sched_setaffinity(0, sizeof one, &one);
+    return;
+  }
+}
+
+void preload(const std::string& library) {
+  const char* const others = std::getenv("LD_PRELOAD");
+  ::setenv("LD_PRELOAD",
+           others == nullptr || *others == '\0' ? library.c_str() : (library + ":" + others).c_str(), 1);
+}
+
+class Rank {
+ public:
+  Rank(RankOptions options, std::span<char*> program)
+      : options_(std::move(options)),
+        program_(program),
+        rank_(rank_of_environment()),
+        socket_(connect_to(options_.socket)) {}
+
+  int run() {
+    if (options_.is_local && !socket_) return 1;
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // of mpiexec
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // what the program leaves behind becomes ours
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2})
+      sigaddset(&signals, signal);
+    ::sigprocmask(SIG_BLOCK, &signals, &outer_mask_);
+    ::signal(SIGPIPE, SIG_IGN);
+    signals_ = UniqueFd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (socket_ || options_.tag_output) {
+      streams_[0] = make_stream(Channel::out, options_.terminal && socket_);
+      streams_[1] = make_stream(Channel::err, false);
+    }
+    start();
+    if (socket_) hand_over_streams();
+    while (!status_) {
+      wait_and_forward(was_ended_ ? 100 : -1);
+      if (was_ended_ && !status_ && now_ns() > end_ns_) kill_descendants(::getpid());
+    }
+    last_words();
+    return finish();
+  }
+
+ private:
+  Report make_report(ReportKind kind, int code) const {
+    return {.kind = kind,
+            .was_ended = was_ended_,
+            .rank = rank_,
+            .pid = child_,
+            .code = code,
+            .time_ns = now_ns()};
+  }
+
+  void start() {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("make a pipe");
+    const UniqueFd told(ends[0]);
+    UniqueFd tell(ends[1]);
+    const pid_t self = ::getpid();
+    child_ = ::fork();
+    if (child_ < 0) throw_errno("start a process for the program");
+    if (child_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != self) ::_exit(1);
+      for (const auto& stream : streams_) {
+        if (stream.to) ::dup2(stream.to.get(), file_of(stream.channel));
+      }
+      ::signal(SIGPIPE, SIG_DFL);
+      ::sigprocmask(SIG_SETMASK, &outer_mask_, nullptr);
+      if (options_.bind == Binding::core) bind_to_core(local_rank_of_environment());
+      if (!options_.preload.empty()) preload(options_.preload);
+      ::execvp(program_.front(), program_.data());  // the span ends with the null pointer of argv
+      const int error = errno;
+      [[maybe_unused]] const auto written = ::write(tell.get(), &error, sizeof error);
+      ::_exit(127);
+    }
+    tell.reset();
+    for (auto& stream : streams_) stream.to.reset();
+    int error = 0;
+    if (::read(told.get(), &error, sizeof error) == static_cast<ssize_t>(sizeof error)) exec_error_ = error;
+  }
+
+  // One round of waiting: signals, orders, output. timeout_ms as for poll.
+  void wait_and_forward(int timeout_ms) {
+    std::array<pollfd, 4> polled{};
+    polled[0] = {signals_.get(), POLLIN, 0};
+    polled[1] = {socket_.get(), POLLIN, 0};  // -1 is passed over
+    for (std::size_t i = 0; i < streams_.size(); ++i) polled[2 + i] = {streams_[i].from.get(), POLLIN, 0};
+    if (::poll(polled.data(), polled.size(), timeout_ms) < 0 && errno != EINTR)
+      throw_errno("wait for the program");
+    if (polled[0].revents != 0) take_signals();
+    if (polled[1].revents != 0) take_orders();
+    for (std::size_t i = 0; i < streams_.size(); ++i) {
+      if (polled[2 + i].revents != 0) static_cast<void>(forward(streams_[i]));
+    }
+  }
+
+  void note_end() {
+    if (!std::exchange(was_ended_, true)) end_ns_ = now_ns() + grace_ns;
+  }
+
+  void take_signals() {
+    signalfd_siginfo signal{};
+    while (::read(signals_.get(), &signal, sizeof signal) == static_cast<ssize_t>(sizeof signal)) {
+      if (signal.ssi_signo == SIGCHLD) continue;
+      if (signal.ssi_signo != SIGUSR1 && signal.ssi_signo != SIGUSR2) note_end();
+      if (child_ > 0) ::kill(child_, static_cast<int>(signal.ssi_signo));
+    }
+    int status = 0;
+    for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (pid == child_) status_ = status;
+    }
+  }
+
+  void take_orders() {
+    char order = 0;
+    const ssize_t got = ::recv(socket_.get(), &order, 1, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got <= 0) {  // `manyhands run` is dead
+      kill_descendants(::getpid());
+      // The first of us to end makes mpiexec kill the others, who need a moment to do the same.
+      const timespec pause{0, 200'000'000};
+      ::nanosleep(&pause, nullptr);
+      kill_descendants(::getpid());
+      ::_exit(1);
+    }
+    note_end();
+    if (order == end_gently) ::kill(child_, SIGTERM);
+    if (order == end_now) kill_descendants(::getpid());
+  }
+
+  static int file_of(Channel channel) { return channel == Channel::out ? STDOUT_FILENO : STDERR_FILENO; }
+
+  // `manyhands run` reads the program's output itself: so nothing is lost if this process is killed first.
+  void hand_over_streams() {
+    const Report report = make_report(ReportKind::hello, 0);
+    iovec part{const_cast<Report*>(&report), sizeof report};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(2 * sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(2 * sizeof(int));
+    const std::array<int, 2> files{streams_[0].from.get(), streams_[1].from.get()};
+    std::memcpy(CMSG_DATA(header), files.data(), sizeof files);
+    static_cast<void>(
+        ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL));  // a broken socket is seen by take_orders
+    for (auto& stream : streams_) stream.from.reset();
+  }
+
+  // On another host, whole lines with the rank in front, to mpiexec. False if nothing is left to read for
+  // now.
+  bool forward(Stream& stream) {
+    if (!stream.from) return false;
+    std::array<char, 16384> bytes;
+    const ssize_t got = ::read(stream.from.get(), bytes.data(), bytes.size());
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+    if (got <= 0) {
+      stream.from.reset();
+      return false;
+    }
+    std::string& line = stream.line;
+    line.append(bytes.data(), static_cast<std::size_t>(got));
+    for (std::size_t end; (end = line.find('\n')) != std::string::npos; line.erase(0, end + 1))
+      write_all(file_of(stream.channel), fmt::format("[{}] {}", rank_, line.substr(0, end + 1)));
+    return true;
+  }
+
+  static void write_all(int to, std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t written = ::write(to, text.data(), text.size());
+      if (written < 0 && errno != EINTR) return;
+      text.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(written, 0)));
+    }
+  }
+
+  void send(const Report& report) const {
+    static_cast<void>(::send(socket_.get(), &report, sizeof report, MSG_NOSIGNAL));
+  }
+
+  // What the program wrote before it ended; what it left running may hold the pipes open, and is not waited
+  // for.
+  void last_words() {
+    for (auto& stream : streams_) {
+      while (forward(stream)) {
+      }
+      if (!stream.line.empty())
+        write_all(file_of(stream.channel), fmt::format("[{}] {}\n", rank_, stream.line));
+    }
+  }
+
+  int finish() {
+    const bool signalled = WIFSIGNALED(*status_);
+    const int code = signalled ? WTERMSIG(*status_) : WEXITSTATUS(*status_);
+    if (signalled || was_ended_) kill_descendants(::getpid());
+    if (socket_) {
+      const auto kind = exec_error_ != 0 ? ReportKind::not_started
+                        : signalled      ? ReportKind::signalled
+                                         : ReportKind::exited;
+      send(make_report(kind, exec_error_ != 0 ? exec_error_ : code));
+    } else if (signalled && !was_ended_) {
+      write_all(STDERR_FILENO, fmt::format("manyhands run: rank {} (pid {}) was killed by {}\n", rank_,
+                                           child_, signal_name(code)));
+    } else if (exec_error_ != 0) {
+      write_all(STDERR_FILENO, fmt::format("manyhands run: rank {} cannot execute {}: {}\n", rank_,
+                                           program_.front(), strerrordesc_np(exec_error_)));
+    }
+    return signalled ? 128 + code : code;
+  }
+
+  RankOptions options_;
+  std::span<char*> program_;
+  int rank_;
+  UniqueFd socket_;  // -1: `manyhands run` is on another host
+  UniqueFd signals_;
+  sigset_t outer_mask_{};
+  std::array<Stream, 2> streams_{};
+  pid_t child_ = -1;
+  int exec_error_ = 0;
+  bool was_ended_ = false;     // told to end
+  std::int64_t end_ns_ = 0;    // then: when it is killed if it does not
+  std::optional<int> status_;  // of waitpid, once the program has ended
+};
+
+std::map<int, std::vector<int>> children_by_parent() {
+  std::map<int, std::vector<int>> children;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream file(entry.path() / "stat");
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const auto end = text.rfind(')');  // of the name, which may hold anything
+    char state = 'Z';
+    int parent = 0;
+    if (end == std::string::npos || std::sscanf(text.c_str() + end + 1, " %c %d", &state, &parent) != 2)
+      continue;
+    if (state != 'Z' && state != 'X') children[parent].push_back(std::atoi(name.c_str()));
+  }
+  return children;
+}
+
+}  // namespace
+
+std::vector<std::string> to_arguments(const RankOptions& options) {
+  std::string flags = "-";
+  if (options.terminal) flags += 'p';
+  if (options.tag_output) flags += 't';
+  if (options.is_local) flags += 'l';
+  if (options.bind == Binding::core) flags += 'b';
+  return {std::string(rank_command), options.socket, flags, options.preload.empty() ? "-" : options.preload};
+}
+
+std::string signal_name(int signal) {
+  const char* const name = sigabbrev_np(signal);
+  const char* const text = sigdescr_np(signal);
+  if (name == nullptr) return fmt::format("signal {}", signal);
+  return fmt::format("SIG{} ({})", name, text == nullptr ? "" : text);
+}
+
+int run_rank(std::span<char*> arguments) {
+  if (arguments.size() < 4) {
+    std::fprintf(stderr, "manyhands %s is started by manyhands run\n", std::string(rank_command).c_str());
+    return 2;
+  }
+  const std::string_view flags = arguments[1];
+  const auto has = [&](char flag) { return flags.find(flag) != std::string_view::npos; };
+  RankOptions options{.socket = arguments[0],
+                      .preload = std::strcmp(arguments[2], "-") == 0 ? "" : arguments[2],
+                      .terminal = has('p'),
+                      .tag_output = has('t'),
+                      .is_local = has('l'),
+                      .bind = has('b') ? Binding::core : Binding::none};
+  return Rank(std::move(options), arguments.subspan(3)).run();
+}
+
+void kill_descendants(int pid) {
+  for (int round = 0; round < 100; ++round) {  // what is being forked meanwhile is found in the next round
+    const auto children = children_by_parent();
+    std::vector<int> found{pid};
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const auto below = children.find(found[i]);
+      if (below != children.end()) found.insert(found.end(), below->second.begin(), below->second.end());
+    }
+    if (found.size() == 1) return;
+    for (std::size_t i = 1; i < found.size(); ++i) ::kill(found[i], SIGKILL);
+    const timespec pause{0, 2'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+}  // namespace manyhands::cli

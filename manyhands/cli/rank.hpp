@@ -1,0 +1,66 @@
+#pragma once
+// The small process that `manyhands run` puts between the launcher (mpiexec) and each rank's program.
+//
+// It starts the program and waits for it. So it knows how the program ended, which mpiexec tells in its own
+// words or not at all; it takes the program's output, so that lines can stay whole and be told from the
+// launcher's texts; and when `manyhands run`, mpiexec or it itself dies, the program and whatever that
+// started die too.
+//
+// Between it and `manyhands run`: a Unix socket of packets (SOCK_SEQPACKET) with an abstract name; both sides
+// check that the other belongs to the same user. Packets up: a Report; with the first go the reading ends of
+// the program's output. Packets down: one letter. On another host the socket is not there: then the output
+// goes to mpiexec, and how the program ended to standard error.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "manyhands/cli/launch_plan.hpp"
+
+namespace manyhands::cli {
+
+enum class Channel : std::uint8_t { out, err };  // of a program's output
+
+enum class ReportKind : std::uint8_t {
+  hello,        // rank and pid of the program; two descriptors come with it: Channel::out and err, to be read
+  exited,       // code: its exit status
+  signalled,    // code: the signal
+  not_started,  // code: errno of execve
+};
+
+struct Report {
+  ReportKind kind = ReportKind::hello;
+  bool was_ended = false;  // it had been told to end, by the launcher or by us
+  std::int32_t rank = 0;
+  std::int32_t pid = 0;
+  std::int32_t code = 0;
+  std::int64_t time_ns = 0;  // CLOCK_MONOTONIC
+};
+
+inline constexpr char end_gently = 't';  // SIGTERM to the program
+inline constexpr char end_now = 'k';     // SIGKILL to it and to all that it started
+
+// How it is started: the first argument of `manyhands`, and what each of the following means.
+inline constexpr std::string_view rank_command = "rank-of-run";
+struct RankOptions {
+  std::string socket;     // without the leading zero byte
+  std::string preload;    // for LD_PRELOAD; "": nothing
+  bool terminal = false;  // the program's standard output shall be a terminal, so that it comes line by line
+  bool tag_output = false;
+  bool is_local = true;  // the socket must be there: else `manyhands run` was killed meanwhile
+  Binding bind = Binding::none;
+};
+std::vector<std::string> to_arguments(const RankOptions& options);
+
+// "SIGSEGV (Segmentation fault)"
+std::string signal_name(int signal);
+
+// main() of that process. `arguments` begins behind rank_command and ends with the program and its own.
+int run_rank(std::span<char*> arguments);
+
+// Kills all processes below `pid` (not itself), however they were started. For subreapers.
+void kill_descendants(int pid);
+
+}  // namespace manyhands::cli

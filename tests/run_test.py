@@ -1,0 +1,322 @@
+#!/usr/bin/env python3
+"""Runs real MPI jobs by `manyhands run`: output, exit status, faults, and that nothing of a job outlives it.
+
+usage: run_test.py MANYHANDS MPICC...      (for example mpicc.openmpi mpicc.mpich; those that are missing are passed over)
+"""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+PROGRAM = r"""
+#include <mpi.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static int is(const char* a, const char* b) { return strcmp(a, b) == 0; }
+int main(int argc, char** argv) {
+  const char* what = argc > 1 ? argv[1] : "hello";
+  int rank, size, number = argc > 2 ? atoi(argv[2]) : 0;
+  MPI_Init(&argc, &argv);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  const int last = rank == size - 1;
+  if (is(what, "hello")) printf("hello from %d of %d\n", rank, size);
+  if (is(what, "lines"))
+    for (int i = 0; i < number; ++i) {
+      printf("%d begins %d", rank, i); fflush(stdout);
+      printf(", %d ends\n", rank); fflush(stdout);
+    }
+  if (is(what, "big")) { for (int i = 0; i < number; ++i) putchar('a' + rank); putchar('\n'); }
+  if (is(what, "prompt")) { printf("no newline"); fflush(stdout); fprintf(stderr, "on stderr\n"); }
+  if (is(what, "input")) { char line[64]; if (rank == 0 && fgets(line, sizeof line, stdin)) printf("got %s", line); }
+  if (is(what, "variable")) printf("%s\n", getenv("GREETING") ? getenv("GREETING") : "unset");
+  if (is(what, "raise")) { if (last) { signal(number, SIG_DFL); raise(number); } MPI_Barrier(MPI_COMM_WORLD); }
+  if (is(what, "abort")) { if (last) MPI_Abort(MPI_COMM_WORLD, number); MPI_Barrier(MPI_COMM_WORLD); }
+  if (is(what, "leave")) { if (last) _exit(number); MPI_Barrier(MPI_COMM_WORLD); }
+  if (is(what, "wrong")) { if (last) MPI_Send(&rank, 1, MPI_INT, 99, 0, MPI_COMM_WORLD); MPI_Barrier(MPI_COMM_WORLD); }
+  if (is(what, "steps")) for (int i = 0; i < number; ++i) { int s; MPI_Allreduce(&rank, &s, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD); }
+  if (is(what, "stay")) { printf("%d\n", getpid()); fflush(stdout); MPI_Barrier(MPI_COMM_WORLD); for (;;) pause(); }
+  if (is(what, "stubborn")) {
+    signal(SIGTERM, SIG_IGN); signal(SIGINT, SIG_IGN); signal(SIGHUP, SIG_IGN);
+    if (fork() == 0) { setsid(); printf("%d\n", getpid()); fflush(stdout); for (;;) pause(); }
+    printf("%d\n", getpid()); fflush(stdout);
+    for (;;) pause();
+  }
+  MPI_Finalize();
+  return is(what, "return") && last ? number : 0;
+}
+"""
+
+BOXES = ("MPI_ABORT was invoked", "BAD TERMINATION", "Primary job", "exited on signal", "-----")
+
+
+class Failed(Exception):
+    pass
+
+
+def check(condition, what):
+    if not condition:
+        raise Failed(what)
+
+
+def is_alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class Jobs:
+    """`manyhands run` with one program of one MPI."""
+
+    def __init__(self, manyhands, program):
+        self.manyhands, self.program = manyhands, program
+
+    def command(self, *options, arguments=()):
+        return [self.manyhands, "run", *options, self.program, *arguments]
+
+    def run(self, *options, arguments=(), **more):
+        return subprocess.run(self.command(*options, arguments=arguments), capture_output=True, text=True, timeout=60, **more)
+
+    def start(self, ranks, what, lines):
+        """A job that stays; returns it and the pids that it printed."""
+        job = subprocess.Popen(self.command("-n", str(ranks), arguments=[what]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return job, [int(job.stdout.readline()) for _ in range(lines)]
+
+
+def all_gone(pids, within=2.0):
+    start = time.monotonic()
+    while any(map(is_alive, pids)):
+        if time.monotonic() - start > within:
+            for pid in filter(is_alive, pids):
+                os.kill(pid, signal.SIGKILL)
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def one_message(result, *words):
+    ours = [line for line in result.stderr.splitlines() if line.startswith("manyhands run: ")]
+    check(len(ours) == 1, f"expected one message: {result.stderr!r}")
+    check(all(word in ours[0] for word in words), f"expected {words} in {ours[0]!r}")
+    check(not any(box in result.stderr + result.stdout for box in BOXES), f"the launcher's own texts: {result.stderr!r} {result.stdout!r}")
+
+
+def test_every_rank_runs(jobs):
+    for ranks in (1, 2, 3, 7):
+        result = jobs.run("-n", str(ranks))
+        check(result.returncode == 0 and result.stderr == "", f"{result}")
+        check(sorted(result.stdout.splitlines()) == [f"hello from {r} of {ranks}" for r in range(ranks)], f"{result}")
+
+
+def test_lines_stay_whole_and_are_tagged(jobs):
+    result = jobs.run("-n", "4", "--tag-output", arguments=["lines", "200"])
+    for rank in range(4):
+        mine = [line for line in result.stdout.splitlines() if line.startswith(f"[{rank}]")]
+        check(mine == [f"[{rank}] {rank} begins {i}, {rank} ends" for i in range(200)], f"rank {rank}: {mine[:5]}")
+    check(len(result.stdout.splitlines()) == 800, "other lines")
+
+
+def test_long_lines_stay_whole(jobs):
+    result = jobs.run("-n", "3", arguments=["big", "300000"])
+    check(sorted(result.stdout.splitlines()) == [c * 300000 for c in "abc"], "a line was cut")
+
+
+def test_the_end_of_output_without_a_newline_is_not_lost(jobs):
+    result = jobs.run("-n", "1", arguments=["prompt"])
+    check(result.stdout == "no newline" and result.stderr == "on stderr\n", f"{result}")
+
+
+def test_standard_input_goes_to_rank_0(jobs):
+    check(jobs.run("-n", "2", arguments=["input"], input="a word\n").stdout == "got a word\n", "")
+
+
+def test_variables_are_set(jobs):
+    check(jobs.run("-n", "1", "-x", "GREETING=good day", arguments=["variable"]).stdout == "good day\n", "-x NAME=VALUE")
+    inherited = os.environ | {"GREETING": "hi"}
+    check(jobs.run("-n", "1", "--env", "GREETING", arguments=["variable"], env=inherited).stdout == "hi\n", "--env NAME")
+
+
+def test_a_user_s_variable_is_not_overridden(jobs):
+    result = jobs.run("-n", "7", "--dry-run", env=os.environ | {"OMPI_MCA_mpi_yield_when_idle": "0"})
+    check("mpi_yield_when_idle" not in result.stdout and result.returncode == 0, f"{result}")
+
+
+def test_dry_run_prints_the_command(jobs):
+    result = jobs.run("-n", "5", "--dry-run", arguments=["two words"])
+    check(re.search(r"mpiexec\S* -n 5 .*'two words'$", result.stdout.strip()), f"{result}")
+
+
+def test_more_ranks_than_cores_are_bearable(jobs):
+    start = time.monotonic()
+    check(jobs.run("-n", "7", arguments=["steps", "200"]).returncode == 0, "")
+    check(time.monotonic() - start < 4.0, f"7 ranks, 200 steps: {time.monotonic() - start:.1f} s")
+
+
+def test_the_exit_status_is_the_program_s(jobs):
+    result = jobs.run("-n", "3", arguments=["return", "3"])
+    check(result.returncode == 3, f"{result}")
+    one_message(result, "rank 2", "exit status 3")
+
+
+def test_a_killed_rank_ends_the_job(jobs):
+    for number, name in ((signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "SIGTERM"), (signal.SIGSEGV, "SIGSEGV")):
+        start = time.monotonic()
+        result = jobs.run("-n", "3", arguments=["raise", str(int(number))])
+        check(result.returncode == 128 + number and time.monotonic() - start < 2.5, f"{result}")
+        one_message(result, "rank 2", name)
+
+
+def test_an_abort_ends_the_job(jobs):
+    result = jobs.run("-n", "3", arguments=["abort", "7"])
+    check(result.returncode == 7, f"{result}")
+    # Open MPI loses its message now and then ("ORTE_ERROR_LOG ... show_help.c"); then only the exit status is known.
+    one_message(result, "rank 2", "7")
+
+
+def test_leaving_without_finalize_ends_the_job(jobs):
+    for code in (0, 5):
+        result = jobs.run("-n", "3", arguments=["leave", str(code)])
+        check(result.returncode == (code or 1), f"{result}")
+        one_message(result, "rank 2")
+
+
+def test_a_failed_call_ends_the_job(jobs):
+    result = jobs.run("-n", "3", arguments=["wrong"])
+    check(result.returncode not in (0, 2), f"{result}")
+    one_message(result)
+
+
+def test_signals_end_all_ranks(jobs):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        job, pids = jobs.start(3, "stay", 3)
+        job.send_signal(number)
+        check(all_gone(pids), f"ranks outlived {number.name}")
+        _, said = job.communicate(timeout=10)
+        check(job.returncode == 128 + number and number.name in said, f"{job.returncode} {said!r}")
+
+
+def test_what_ignores_signals_is_killed(jobs):
+    job, pids = jobs.start(2, "stubborn", 4)
+    job.send_signal(signal.SIGINT)
+    check(all_gone(pids), "stubborn ranks outlived SIGINT")
+    job.communicate(timeout=10)
+
+
+def test_nothing_outlives_a_kill_of_the_command(jobs):
+    for what, lines in (("stay", 3), ("stubborn", 6)):
+        job, pids = jobs.start(3, what, lines)
+        job.kill()
+        job.communicate(timeout=10)
+        check(all_gone(pids), f"{what}: ranks outlived manyhands run")
+
+
+def test_a_rank_killed_from_outside_ends_the_job(jobs):
+    job, pids = jobs.start(3, "stay", 3)
+    os.kill(pids[1], signal.SIGKILL)
+    check(all_gone(pids), "the others outlived it")
+    _, said = job.communicate(timeout=10)
+    check(job.returncode == 137 and str(pids[1]) in said and "SIGKILL" in said, f"{job.returncode} {said!r}")
+
+
+def test_the_time_limit_ends_the_job(jobs):
+    start = time.monotonic()
+    result = jobs.run("-n", "2", "--timeout", "1", arguments=["stay"])
+    check(result.returncode == 124 and time.monotonic() - start < 3.5, f"{result}")
+    one_message(result, "1 s")
+
+
+def test_nothing_is_left_behind(jobs):
+    def files():
+        return {str(p) for folder in ("/dev/shm", tempfile.gettempdir()) for p in pathlib.Path(folder).glob("*vader*")} | {
+            str(p) for p in pathlib.Path(tempfile.gettempdir()).glob("ompi.*/pid.*")
+        }
+
+    before = files()
+    for how in (signal.SIGINT, signal.SIGKILL):
+        job, pids = jobs.start(2, "stay", 2)
+        names = [re.escape(str(job.pid))]
+        job.send_signal(how)
+        all_gone(pids)
+        job.communicate(timeout=10)
+    deadline = time.monotonic() + 3
+    while (left := files() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # other jobs may run on this machine: only what stays counts
+    check(not left, f"left behind: {left}, after {names}")
+
+
+def test_wrong_use_is_an_error(jobs):
+    def refused(words, *expected):
+        result = subprocess.run([jobs.manyhands, "run", *words], capture_output=True, text=True, timeout=60)
+        check(result.returncode == 2 and all(e in result.stderr for e in expected), f"{words}: {result}")
+        check(len(result.stderr.splitlines()) == 1, f"{words}: {result.stderr}")
+
+    program = str(jobs.program)
+    refused(["-n", "0", program], "-n 0")
+    refused(["-n", "-3", program], "-n -3")
+    refused(["-n", "many", program], "-n many")
+    refused(["-n"], "needs a value")
+    refused(["-n", "2"], "no program")
+    refused(["-n", "100000", program], "more than this machine bears")
+    refused(["/nonexistent/program"], "no such file")
+    refused(["no-such-program-at-all"], "on the PATH")
+    refused(["/tmp"], "is a folder")
+    refused(["/etc/passwd"], "may not be executed")
+    refused(["/bin/ls"], "no MPI program")
+    refused(["--wrong", program], "no option --wrong")
+    refused(["--mpi", "lam", program], "lam")
+    refused(["--timeout", "-1", program], "--timeout -1")
+    refused(["--bind", "socket", program], "--bind socket")
+
+
+def test_a_script_takes_the_named_mpi(jobs, folder, kind):
+    script = folder / f"script-{kind}.sh"
+    script.write_text(f"#!/bin/sh\nexec {jobs.program} hello\n")
+    script.chmod(0o755)
+    for options, environment in ((["--mpi", kind], {}), ([], {"MANYHANDS_MPI": kind})):
+        result = subprocess.run([jobs.manyhands, "run", "-n", "2", *options, script], capture_output=True, text=True, timeout=60,
+                                env=os.environ | environment)
+        check(result.returncode == 0 and "hello from 1 of 2" in result.stdout and result.stderr == "", f"{result}")
+    result = subprocess.run([jobs.manyhands, "run", "-n", "1", "--dry-run", script], capture_output=True, text=True, timeout=60)
+    check("default" in result.stderr, f"{result}")
+
+
+def main():
+    manyhands, *compilers = sys.argv[1:]
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # a shell's job in the background ignores some; jobs would inherit that
+    failures = 0
+    ran = 0
+    with tempfile.TemporaryDirectory(prefix="manyhands-run-") as name:
+        folder = pathlib.Path(name)
+        source = folder / "program.c"
+        source.write_text(PROGRAM)
+        for compiler in filter(shutil.which, compilers):
+            kind = "mpich" if "mpich" in compiler else "openmpi"
+            program = folder / f"program-{kind}"
+            subprocess.run([compiler, "-o", program, source], check=True, timeout=120)
+            jobs = Jobs(manyhands, program)
+            tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
+            for test_name, test in tests:
+                ran += 1
+                try:
+                    test(jobs, folder, kind) if test is test_a_script_takes_the_named_mpi else test(jobs)
+                except (Failed, subprocess.TimeoutExpired) as problem:
+                    failures += 1
+                    print(f"{kind}: {test_name.removeprefix('test_').replace('_', ' ')}: {problem}")
+    print(f"manyhands run: {ran - failures} of {ran} hold" if ran else "manyhands run: no MPI compiler found; nothing was run")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
