@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from runner.model import Benchmark, Context, Measured, Program, Skipped, Table, Target, cpp_peer, ours, python_peer
+from runner.mpi import MPI
 from runner.processes import SideFailed, run_limited
 
 MS, US, MB = 1e-3, 1e-6, 1e6
@@ -399,5 +400,5 @@ EXPLORE = Benchmark(
 
 BENCHMARKS = {
     b.name: b
-    for b in (CREATE, MAP, TASKS, APPLY, BYTES, DEATH, LOCKS, ARRAY, QUEUE, EXPLORE, RAYTRACE, COMPILE, MEMORY)
+    for b in (CREATE, MAP, TASKS, APPLY, BYTES, DEATH, LOCKS, ARRAY, QUEUE, EXPLORE, MPI, RAYTRACE, COMPILE, MEMORY)
 }
