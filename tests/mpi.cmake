@@ -19,13 +19,44 @@ foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
   endforeach()
 endforeach()
 
+# More than 2^31 elements, for real.
+foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+  add_executable(mpi_large_${flavour} mpi_large.cpp)
+  target_link_libraries(mpi_large_${flavour} PRIVATE manyhands::mpi_${flavour} manyhands_warnings)
+  target_include_directories(mpi_large_${flavour} PRIVATE ${PROJECT_SOURCE_DIR})
+  add_test(NAME mpi_large.${flavour} COMMAND ${MANYHANDS_MPIEXEC_${flavour}} -n 2 $<TARGET_FILE:mpi_large_${flavour}>)
+  set_tests_properties(mpi_large.${flavour} PROPERTIES TIMEOUT 240 PROCESSORS 2 SKIP_REGULAR_EXPRESSION "skipped:"
+    ENVIRONMENT "${mpi_environment}")
+endforeach()
+
+# A rank that fails in every way, at every call.
+if(MANYHANDS_COMMAND)
+  foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+    add_executable(mpi_victim_${flavour} mpi_victim.cpp)
+    target_link_libraries(mpi_victim_${flavour} PRIVATE manyhands::mpi_${flavour} manyhands_warnings)
+    target_include_directories(mpi_victim_${flavour} PRIVATE ${PROJECT_SOURCE_DIR})
+    add_test(NAME mpi_faults.${flavour} COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/mpi_faults_test.py
+      $<TARGET_FILE:manyhands_command> $<TARGET_FILE:mpi_victim_${flavour}>)
+    set_tests_properties(mpi_faults.${flavour} PROPERTIES PROCESSORS 2 TIMEOUT 300)
+  endforeach()
+endif()
+
 # The talk's programs and the ray tracer, as their readers start them.
 if(MANYHANDS_EXAMPLES AND MANYHANDS_COMMAND)
   foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
-    foreach(program mpi_hello mpi_p2p mpi_p2p_array mpi_scatter_gather mpi_bcast_barrier mpi_nonblocking)
+    foreach(program mpi_hello mpi_p2p mpi_p2p_array mpi_scatter_gather mpi_bcast_barrier mpi_nonblocking mpi_import mpi_interop)
       add_test(NAME "talk: ${program} ${flavour}" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/talk_mpi_test.py
-        $<TARGET_FILE:manyhands_command> $<TARGET_FILE_DIR:talk_${program}_${flavour}> ${program})
+        $<TARGET_FILE:manyhands_command> $<TARGET_FILE_DIR:talk_${program}_${flavour}> ${program}
+        $<TARGET_FILE:talk_mpi_plugin>)
       set_tests_properties("talk: ${program} ${flavour}" PROPERTIES PROCESSORS 2 TIMEOUT 120)
     endforeach()
   endforeach()
+endif()
+
+# `manyhands run`
+if(MANYHANDS_COMMAND AND MANYHANDS_MPI_FLAVOURS)
+  set(wrappers ${MANYHANDS_MPI_FLAVOURS})
+  list(TRANSFORM wrappers PREPEND mpicc.)
+  add_test(NAME run COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/run_test.py $<TARGET_FILE:manyhands_command> ${wrappers})
+  set_tests_properties(run PROPERTIES TIMEOUT 300 PROCESSORS 2)
 endif()

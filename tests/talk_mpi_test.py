@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Runs the talk's MPI programs with `manyhands run` and checks what they print.
 
-    talk_mpi_test.py COMMAND FOLDER_OF_THE_PROGRAMS PROGRAM     COMMAND: the command `manyhands`
+    talk_mpi_test.py COMMAND FOLDER_OF_THE_PROGRAMS PROGRAM PLUGIN
+
+COMMAND: the command `manyhands`, PLUGIN: the library that mpi_import loads.
 """
 
 import re
@@ -71,6 +73,30 @@ def check_nonblocking(command, program):
         expect(run(command, program, ranks),
                [f"rank {rank} sent 1000000 numbers to {(rank + 1) % ranks} and got 1000000 times {(rank - 1) % ranks} "
                 f"from {(rank - 1) % ranks}" for rank in range(ranks)])
+
+
+def check_import(command, program):
+    for ranks in (1, 4):
+        lines = run(command, program, ranks, sys.argv[4])
+        opens = []
+        for how, line in zip(("each for itself", "together"), lines):
+            row = re.fullmatch(rf"{how}: area 12\.566, 13 bytes; library opened (\d+) times, file (\d+) times", line)
+            if not row:
+                fail(f"no line for {how}", "\n".join(lines))
+            opens.append([int(number) for number in row.groups()])
+        alone, together = opens
+        if alone[0] < ranks or alone[1] < ranks or together[0] > 2 or together[1] > 1:
+            fail(f"{ranks} ranks opened the library and the file {alone} times alone, {together} together", "\n".join(lines))
+        if lines[2:] != ["the last rank, too: no such file: no_such_file"]:
+            fail("the missing file was not reported by the last rank", "\n".join(lines))
+
+
+def check_interop(command, program):
+    lines = run(command, program, 4)
+    fortran = ["Fortran: the largest is 4"] if any(line.startswith("Fortran") for line in lines) else []
+    expect(lines, ["C: the sum over 4 ranks is 10", *fortran, "adopted: 2 of 4 ranks are even, their sum is 4",
+                   "viewed: 4 ranks; duplicated: congruent, 4 ranks",
+                   "released: C has freed our communicator of 2 ranks", "and ours is empty"])
 
 
 def main():

@@ -16,11 +16,13 @@
 // Blocking. Source of the idea: Spindle (LLNL), MPI_Import (A. Langton, 2012).
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "manyhands/mpi/comm.hpp"
@@ -100,11 +102,12 @@ class Library {
 // Loads the library on all ranks. A `path` without a slash is looked up as ld.so does it: LD_LIBRARY_PATH,
 // then the system's. Rank 0 looks up what the library needs, too (RPATH, RUNPATH, $ORIGIN, LD_LIBRARY_PATH);
 // all that lies outside of the system's folders and is not loaded already is distributed, and loaded before
-// what needs it. What lies in the system's folders is left to each rank's own loader. A library that others
-// need must carry its name (DT_SONAME), by which ld.so recognises it. One without such a name is
-// loaded anew by each call. $ORIGIN and dladdr() inside a library
-// that was distributed do not name the original file. Throws Error: no_such_file (the library, or one that it
-// needs), access, file; other if ld.so refuses it (a symbol is missing).
+// what needs it. What lies in the system's folders is left to each rank's own loader.
+// A library that others need must carry its name (DT_SONAME), by which ld.so recognises it; one without is
+// loaded anew by each call. $ORIGIN and dladdr() inside a library that was distributed do not name the
+// original file.
+// Throws Error: no_such_file (the library, or one that it needs), access, file; other if ld.so refuses it (a
+// symbol is missing).
 Library dlopen(const Comm& comm, const std::string& path, const LoadOptions& options = {});
 
 // Files that were distributed beforehand, by their paths.

@@ -721,6 +721,20 @@ class ReductionInto final : public Yields<void> {
   std::size_t next_ = 0;
 };
 
+// reduce and reduce_scatter as calls like allreduce, which has no argument of its own.
+struct ReduceTo {
+  int root;
+  void operator()(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch) const {
+    reduce(state, send, recv, op, root, launch);
+  }
+};
+struct ReduceScatterBy {
+  std::span<const MPI_Count> counts;
+  void operator()(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch) const {
+    reduce_scatter(state, send, recv, counts, op, launch);
+  }
+};
+
 enum class Kind { reduce, allreduce, scan, exscan };
 
 template <class T, class F>

@@ -244,15 +244,15 @@ class Collectives : public PointToPoint {
   }
   template <class S, class R, class F>
   void reduce_into(const S& send, R&& recv, const F& op, Root root = {}) const {
-    reduce_blocking("reduce", root.root, send, recv, op, reduce_call(root));
+    reduce_blocking("reduce", root.root, send, recv, op, detail::ReduceTo{root.root});
   }
   template <class S, class R, class F>
   Request<void> ireduce_into(const S& send, R&& recv, const F& op, Root root = {}) const {
-    return reduce_request("ireduce", send, recv, op, reduce_call(root));
+    return reduce_request("ireduce", send, recv, op, detail::ReduceTo{root.root});
   }
   template <class S, class R, class F>
   Persistent reduce_init(const S& send, R&& recv, const F& op, Root root = {}) const {
-    return reduce_persistent("reduce_init", send, recv, op, reduce_call(root));
+    return reduce_persistent("reduce_init", send, recv, op, detail::ReduceTo{root.root});
   }
 
   // The same on every rank.
@@ -352,12 +352,12 @@ class Collectives : public PointToPoint {
   }
   template <class S, class R, class F>
   void reduce_scatter_into(const S& send, R&& recv, std::span<const MPI_Count> counts, const F& op) const {
-    reduce_blocking("reduce_scatter", -1, send, recv, op, reduce_scatter_call(counts));
+    reduce_blocking("reduce_scatter", -1, send, recv, op, detail::ReduceScatterBy{counts});
   }
   template <class S, class R, class F>
   Request<void> ireduce_scatter_into(const S& send, R&& recv, std::span<const MPI_Count> counts,
                                      const F& op) const {
-    return reduce_request("ireduce_scatter", send, recv, op, reduce_scatter_call(counts));
+    return reduce_request("ireduce_scatter", send, recv, op, detail::ReduceScatterBy{counts});
   }
 
  protected:
@@ -473,15 +473,6 @@ class Collectives : public PointToPoint {
   }
 
   // What the reductions share: the operation's datatype instead of the buffers' own.
-  static auto reduce_call(Root root) {
-    return [root](detail::CommState& here, ConstBuffer send, Buffer recv, MPI_Op op, detail::Launch& launch) {
-      detail::reduce(here, send, recv, op, root.root, launch);
-    };
-  }
-  static auto reduce_scatter_call(std::span<const MPI_Count> counts) {
-    return [counts](detail::CommState& here, ConstBuffer send, Buffer recv, MPI_Op op,
-                    detail::Launch& launch) { detail::reduce_scatter(here, send, recv, counts, op, launch); };
-  }
   template <class S, class R, class F, class Call>
   void reduce_blocking(const char* verb, int root, const S& send, R& recv, const F& op, Call call) const {
     const detail::OpHandle handle = detail::op_handle<detail::ElementOf<R>>(op);

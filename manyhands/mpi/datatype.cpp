@@ -91,6 +91,12 @@ Datatype Datatype::make_subarray(std::span<const int> full_shape, std::span<cons
   if (shape.size() != full_shape.size() || starts.size() != full_shape.size())
     detail::fail(Errc::dims, "Datatype::subarray", {},
                  "full shape, shape and starts have different numbers of dimensions");
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] < 1 || starts[i] < 0 || starts[i] > full_shape[i] - shape[i])  // MPICH 4.0 does not look
+      detail::fail(Errc::arg, "Datatype::subarray", {},
+                   "dimension " + std::to_string(i) + ": " + std::to_string(shape[i]) + " elements from " +
+                       std::to_string(starts[i]) + " on do not lie within " + std::to_string(full_shape[i]));
+  }
   MPI_Datatype type = MPI_DATATYPE_NULL;
   detail::check(MPI_Type_create_subarray(static_cast<int>(shape.size()), full_shape.data(), shape.data(),
                                          starts.data(), MPI_ORDER_C, of, &type),

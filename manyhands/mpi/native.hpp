@@ -17,8 +17,8 @@
 #endif
 
 #define MH_MPI_HAS_LARGE_COUNT (MPI_VERSION >= 4)
-// MPICH 4.0 has persistent collectives, but its persistent allgather copies the data when it is set up, not when it is
-// started (seen with 4.0.2 and 2 ranks): they are emulated there.
+// MPICH 4.0 has persistent collectives, but its persistent allgather copies the data when it is set up, not
+// when it is started (seen with 4.0.2 and 2 ranks): they are emulated there.
 #if MPI_VERSION >= 4 && !defined(MPICH_NUMVERSION)
 #define MH_MPI_HAS_PERSISTENT_COLLECTIVES 1
 #else
