@@ -8,7 +8,6 @@
 #include <type_traits>
 
 #include "manyhands/mpi/large.hpp"
-#include "manyhands/mpi/late_receive.hpp"
 
 #if MH_MPI_HAS_PERSISTENT_COLLECTIVES
 #define MH_INIT(function) (&function)
@@ -25,10 +24,10 @@ int start(Launch& launch, int (*blocking)(A...),
           std::type_identity_t<int (*)(A..., MPI_Request*)> nonblocking,
           std::type_identity_t<int (*)(A..., MPI_Info, MPI_Request*)> init, std::type_identity_t<A>... args) {
   switch (launch.how) {
+    // Not the nonblocking form while late receives wait: the other ranks would be in the blocking one, which
+    // MPI does not match with it (MPI 3.1, 5.12).
     case How::blocking:
-      return run_blocking(
-          MPI_STATUS_IGNORE, [&] { return blocking(args...); },
-          [&](MPI_Request* request) { return nonblocking(args..., request); });
+      return blocking(args...);
     case How::nonblocking:
       return nonblocking(args..., &launch.request);
     case How::persistent:

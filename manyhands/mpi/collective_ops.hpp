@@ -787,7 +787,8 @@ class ReduceDirect final : public Steps<T> {
   T result_{};
 };
 
-// Objects: all are gathered and combined in the order of the ranks, where the result is wanted.
+// Objects, and text as a whole: all are gathered and combined in the order of the ranks, where the result is
+// wanted.
 template <class T, class F>
 class ReduceObject final : public Steps<T> {
  public:
@@ -835,7 +836,8 @@ class ReduceObject final : public Steps<T> {
 };
 
 template <class T, class F>
-using ReductionOf = std::conditional_t<Direct<T>, ReduceDirect<T, F>, ReduceObject<T, F>>;
+using ReductionOf =
+    std::conditional_t<Direct<T> && !std::is_same_v<T, std::string>, ReduceDirect<T, F>, ReduceObject<T, F>>;
 
 }  // namespace detail
 }  // namespace manyhands::mpi

@@ -4,8 +4,9 @@
 // MPI's own receive needs a buffer first. Ours waits until the message is announced (matched probe), makes
 // room, and receives then. So that messages are matched in the order in which receives were posted, as MPI
 // promises, the waiting ones stand in a queue with their communicator; a later receive that could take the
-// same message waits behind them. While any waits, blocking calls poll instead of sleeping inside MPI, since
-// the other side may need the match to go on.
+// same message waits behind them. While any waits, the blocking calls of point_to_point.hpp and request.hpp
+// poll instead of sleeping inside MPI, since the other side may need the match to go on. Collectives cannot:
+// their nonblocking form is not matched with the blocking one that the other ranks are in.
 
 #include <atomic>
 

@@ -98,6 +98,10 @@ inline constexpr bool is_sendable = Direct<T> || Packed<std::remove_cvref_t<T>>;
   static_assert(::manyhands::mpi::detail::is_sendable<T>,                                            \
                 "this type cannot be sent: make it an aggregate of packable members, or specialise " \
                 "manyhands::wire::Codec<T>")
+#define MH_MPI_NO_LITERAL(T)                                                                             \
+  static_assert(!std::is_array_v<T> || !std::is_same_v<std::remove_cv_t<std::remove_extent_t<T>>, char>, \
+                "an array of char is text with a 0 behind it, or a buffer: send std::string(text) or "   \
+                "std::span(buffer)")
 #define MH_MPI_RECEIVABLE(T)                                                                            \
   static_assert(::manyhands::mpi::detail::Receivable<T>,                                                \
                 "this type cannot be received by value: use recv_into for spans and views; make it an " \
@@ -209,7 +213,10 @@ class PointToPoint : public Communicator {
   auto irsend(T&& value, To to) const {
     return isend_in<detail::SendMode::ready>(std::forward<T>(value), to);
   }
-  // Starts to receive a T of whatever size. Receives are matched in the order in which they were started.
+  // Starts to receive a T of whatever size. Receives are matched in the order in which they were started. One
+  // whose size is not known (a vector without capacity, text, an object) is matched while this rank is in
+  // calls of this header or of requests, not in collectives, windows and files: the sender of a large message
+  // may have to wait until then.
   template <class T>
   Request<T> irecv(From from = {}) const;
   // Starts to receive into memory that must stay until the request is done.
@@ -256,6 +263,7 @@ class PointToPoint : public Communicator {
   template <detail::SendMode Mode, class T>
   void send_in(const T& value, To to) const {
     MH_MPI_SENDABLE(T);
+    MH_MPI_NO_LITERAL(T);
     detail::CommState& here = state(detail::SendCalls<Mode>::verb);
     if constexpr (Direct<T>) {
       detail::send_native(here, as_buffer(value), to, Mode);

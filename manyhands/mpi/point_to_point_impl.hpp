@@ -234,6 +234,7 @@ Request<T> late_request(std::unique_ptr<Op> operation) {
 template <detail::SendMode Mode, class T>
 auto PointToPoint::isend_in(T&& value, To to) const {
   MH_MPI_SENDABLE(T);
+  MH_MPI_NO_LITERAL(std::remove_reference_t<T>);
   using U = std::remove_cvref_t<T>;
   using Calls = detail::SendCalls<Mode>;
   detail::CommState& here = state(Calls::iverb);
@@ -422,6 +423,7 @@ Status Message::recv_into(T&& data) {
 }
 
 #undef MH_MPI_SENDABLE
+#undef MH_MPI_NO_LITERAL
 #undef MH_MPI_RECEIVABLE
 
 }  // namespace manyhands::mpi

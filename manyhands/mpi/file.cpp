@@ -1,0 +1,613 @@
+#include "manyhands/mpi/file.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <exception>
+#include <optional>
+
+#include "manyhands/mpi/large.hpp"
+
+namespace manyhands::mpi {
+namespace detail {
+
+struct FileState {
+  MPI_File file = MPI_FILE_NULL;
+  std::string path;
+  MPI_Offset etype = 1;  // bytes
+  int exceptions = 0;    // in flight when it was made
+  bool split = false;    // a split collective is under way
+  bool viewed = false;   // not the whole file as it is
+};
+
+}  // namespace detail
+
+namespace {
+
+using detail::About;
+using detail::FileState;
+using detail::FileVerb;
+
+// Errors of files come to the handler of MPI_FILE_NULL as long as there is no file.
+void return_errors() {
+  static const bool once = [] {
+    MPI_File_set_errhandler(MPI_FILE_NULL, MPI_ERRORS_RETURN);
+    return true;
+  }();
+  static_cast<void>(once);
+}
+
+FileState& live(const std::unique_ptr<FileState>& state, const char* verb) {
+  detail::require_active(verb);
+  if (state == nullptr) detail::fail(Errc::file, verb, {}, "the file is closed, or was moved from");
+  return *state;
+}
+
+struct Reason {
+  Errc code;
+  std::string what;
+};
+
+// Open MPI 4.1 writes names into memory that is too small for longer ones.
+#if defined(OPEN_MPI)
+constexpr std::size_t longest_name = 220;
+#else
+constexpr std::size_t longest_name = NAME_MAX;
+#endif
+bool too_long(const std::string& path) {
+  std::size_t start = 0;
+  while (start < path.size()) {
+    const std::size_t end = std::min(path.find('/', start), path.size());
+    if (end - start > longest_name) return true;
+    start = end + 1;
+  }
+  return path.size() >= PATH_MAX;
+}
+
+// Why a file cannot be opened: MPIs tell some of it as "other error", and not all the same.
+std::optional<Reason> reason_of(const std::string& path, Mode mode) {
+  struct stat status{};
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  const int error = exists ? 0 : errno;
+  const auto because = [&](Errc code, int number) { return Reason{code, std::strerror(number)}; };
+  if (path.empty()) return Reason{Errc::bad_file, "the name is empty"};
+  if (exists && S_ISDIR(status.st_mode)) return because(Errc::bad_file, EISDIR);
+  if (exists && has(mode, Mode::exclusive) && has(mode, Mode::create))
+    return because(Errc::file_exists, EEXIST);
+  const int access = (has(mode, Mode::read) ? R_OK : 0) | (has(mode, Mode::write) ? W_OK : 0);
+  if (exists && ::access(path.c_str(), access) != 0)
+    return because(errno == EROFS ? Errc::read_only : Errc::access, errno);
+  if (exists) return std::nullopt;
+  if (error == EACCES) return because(Errc::access, error);
+  if (error == ENAMETOOLONG || error == ENOTDIR || error == ELOOP) return because(Errc::bad_file, error);
+  if (!has(mode, Mode::create)) return because(Errc::no_such_file, error);
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  if (::access(folder.c_str(), W_OK) != 0) {
+    const int number = errno;
+    return because(number == ENOENT  ? Errc::no_such_file
+                   : number == EROFS ? Errc::read_only
+                                     : Errc::access,
+                   number);
+  }
+  return std::nullopt;
+}
+
+void check_file(int code, const char* verb, const FileState& state, const About& more = {}) {
+  if (code == MPI_SUCCESS) [[likely]]
+    return;
+  const std::string subject = "\"" + state.path + "\"";
+  About about = more;
+  about.subject = subject.c_str();
+  detail::fail(code, verb, about);
+}
+
+[[noreturn]] void fail_file(Errc code, const char* verb, const FileState& state, const std::string& what) {
+  const std::string subject = "\"" + state.path + "\"";
+  detail::fail(code, verb, {.subject = subject.c_str()}, what);
+}
+
+int native_mode(Mode mode) {
+  const bool read = has(mode, Mode::read);
+  const bool write = has(mode, Mode::write);
+  int native = read && write ? MPI_MODE_RDWR : write ? MPI_MODE_WRONLY : MPI_MODE_RDONLY;
+  if (has(mode, Mode::create)) native |= MPI_MODE_CREATE;
+  if (has(mode, Mode::exclusive)) native |= MPI_MODE_EXCL;
+  if (has(mode, Mode::append)) native |= MPI_MODE_APPEND;
+  if (has(mode, Mode::delete_on_close)) native |= MPI_MODE_DELETE_ON_CLOSE;
+  if (has(mode, Mode::unique_open)) native |= MPI_MODE_UNIQUE_OPEN;
+  if (has(mode, Mode::sequential)) native |= MPI_MODE_SEQUENTIAL;
+  return native;
+}
+
+Mode mode_of(int native) {
+  Mode mode = (native & MPI_MODE_RDWR) != 0     ? Mode::read | Mode::write
+              : (native & MPI_MODE_WRONLY) != 0 ? Mode::write
+                                                : Mode::read;
+  const auto add = [&](int flag, Mode one) {
+    if ((native & flag) != 0) mode = mode | one;
+  };
+  add(MPI_MODE_CREATE, Mode::create);
+  add(MPI_MODE_EXCL, Mode::exclusive);
+  add(MPI_MODE_APPEND, Mode::append);
+  add(MPI_MODE_DELETE_ON_CLOSE, Mode::delete_on_close);
+  add(MPI_MODE_UNIQUE_OPEN, Mode::unique_open);
+  add(MPI_MODE_SEQUENTIAL, Mode::sequential);
+  return mode;
+}
+
+const char* name_of(bool write, FileVerb verb) {
+  switch (verb) {
+    case FileVerb::at:
+      return write ? "File::write_at" : "File::read_at";
+    case FileVerb::at_all:
+      return write ? "File::write_at_all" : "File::read_at_all";
+    case FileVerb::own:
+      return write ? "File::write" : "File::read";
+    case FileVerb::own_all:
+      return write ? "File::write_all" : "File::read_all";
+    case FileVerb::shared:
+      return write ? "File::write_shared" : "File::read_shared";
+    case FileVerb::ordered:
+      return write ? "File::write_ordered" : "File::read_ordered";
+  }
+  return "File";
+}
+
+int call(bool write, FileVerb verb, MPI_File file, MPI_Offset at, void* data, int n, MPI_Datatype type,
+         MPI_Status* status) {
+  switch (verb) {
+    case FileVerb::at:
+      return (write ? MPI_File_write_at(file, at, data, n, type, status)
+                    : MPI_File_read_at(file, at, data, n, type, status));
+    case FileVerb::at_all:
+      return (write ? MPI_File_write_at_all(file, at, data, n, type, status)
+                    : MPI_File_read_at_all(file, at, data, n, type, status));
+    case FileVerb::own:
+      return (write ? MPI_File_write(file, data, n, type, status)
+                    : MPI_File_read(file, data, n, type, status));
+    case FileVerb::own_all:
+      return (write ? MPI_File_write_all(file, data, n, type, status)
+                    : MPI_File_read_all(file, data, n, type, status));
+    case FileVerb::shared:
+      return (write ? MPI_File_write_shared(file, data, n, type, status)
+                    : MPI_File_read_shared(file, data, n, type, status));
+    case FileVerb::ordered:
+      return (write ? MPI_File_write_ordered(file, data, n, type, status)
+                    : MPI_File_read_ordered(file, data, n, type, status));
+  }
+  return MPI_ERR_ARG;
+}
+
+int start_call(bool write, FileVerb verb, MPI_File file, MPI_Offset at, void* data, int n, MPI_Datatype type,
+               MPI_Request* request) {
+  switch (verb) {
+    case FileVerb::at:
+      return (write ? MPI_File_iwrite_at(file, at, data, n, type, request)
+                    : MPI_File_iread_at(file, at, data, n, type, request));
+    case FileVerb::at_all:
+      return (write ? MPI_File_iwrite_at_all(file, at, data, n, type, request)
+                    : MPI_File_iread_at_all(file, at, data, n, type, request));
+    case FileVerb::own:
+      return (write ? MPI_File_iwrite(file, data, n, type, request)
+                    : MPI_File_iread(file, data, n, type, request));
+    case FileVerb::own_all:
+      return (write ? MPI_File_iwrite_all(file, data, n, type, request)
+                    : MPI_File_iread_all(file, data, n, type, request));
+    case FileVerb::shared:
+      return (write ? MPI_File_iwrite_shared(file, data, n, type, request)
+                    : MPI_File_iread_shared(file, data, n, type, request));
+    case FileVerb::ordered:
+      break;  // MPI has none
+  }
+  return MPI_ERR_ARG;
+}
+
+int begin_call(bool write, FileVerb verb, MPI_File file, MPI_Offset at, void* data, int n,
+               MPI_Datatype type) {
+  switch (verb) {
+    case FileVerb::at_all:
+      return (write ? MPI_File_write_at_all_begin(file, at, data, n, type)
+                    : MPI_File_read_at_all_begin(file, at, data, n, type));
+    case FileVerb::own_all:
+      return (write ? MPI_File_write_all_begin(file, data, n, type)
+                    : MPI_File_read_all_begin(file, data, n, type));
+    case FileVerb::ordered:
+      return (write ? MPI_File_write_ordered_begin(file, data, n, type)
+                    : MPI_File_read_ordered_begin(file, data, n, type));
+    default:
+      return MPI_ERR_ARG;
+  }
+}
+
+int end_call(bool write, FileVerb verb, MPI_File file, void* data, MPI_Status* status) {
+  switch (verb) {
+    case FileVerb::at_all:
+      return (write ? MPI_File_write_at_all_end(file, data, status)
+                    : MPI_File_read_at_all_end(file, data, status));
+    case FileVerb::own_all:
+      return (write ? MPI_File_write_all_end(file, data, status) : MPI_File_read_all_end(file, data, status));
+    case FileVerb::ordered:
+      return (write ? MPI_File_write_ordered_end(file, data, status)
+                    : MPI_File_read_ordered_end(file, data, status));
+    default:
+      return MPI_ERR_ARG;
+  }
+}
+
+// What MPI takes as an offset: etypes.
+MPI_Offset in_etypes(const FileState& state, MPI_Offset bytes, const char* verb) {
+  if (bytes % state.etype != 0)
+    fail_file(Errc::arg, verb, state,
+              fmt::format("byte {} of the view is not at a multiple of its etype, of {} bytes", bytes,
+                          state.etype));
+  return bytes / state.etype;
+}
+
+MPI_Offset place(const FileState& state, FileVerb verb, MPI_Offset offset, Buffer data, MPI_Offset unit,
+                 const char* name) {
+  if (verb != FileVerb::at && verb != FileVerb::at_all) return 0;
+  if (offset < 0)
+    fail_file(Errc::arg, name, state, fmt::format("the offset {} lies before the beginning", offset));
+  if (unit == 0) {
+    MPI_Count size = 0;
+    detail::check(MPI_Type_size_x(data.type, &size), name);
+    unit = static_cast<MPI_Offset>(size);
+  }
+  return in_etypes(state, offset * unit, name);
+}
+
+Status to_file_status(const MPI_Status& native) {
+  return {.source = proc_null, .tag = any_tag, .bytes = detail::bytes_of(native), .cancelled = false};
+}
+
+}  // namespace
+
+// ---- Beginning and end.
+
+File::File() : state_(std::make_unique<FileState>()) {
+  state_->exceptions = std::uncaught_exceptions();
+  return_errors();
+}
+
+File::File(const Comm& comm, const std::string& path, Mode mode, const Info& info)
+    : state_((detail::require_active("File"), std::make_unique<FileState>())) {
+  FileState& state = *state_;
+  state.exceptions = std::uncaught_exceptions();
+  state.path = path;
+  return_errors();
+  if (!comm) fail_file(Errc::comm, "File", state, "the communicator is empty");
+  if (too_long(path)) fail_file(Errc::bad_file, "File", state, std::strerror(ENAMETOOLONG));
+  if (!has(mode, Mode::read | Mode::write))
+    fail_file(Errc::amode, "File", state, "the mode has neither Mode::read nor Mode::write");
+  if (!has(mode, Mode::write) && has(mode, Mode::create | Mode::exclusive | Mode::truncate))
+    fail_file(Errc::amode, "File", state, "only to be read, and yet to be created or cut");
+  if (has(mode, Mode::sequential) && has(mode, Mode::read) && has(mode, Mode::write))
+    fail_file(Errc::amode, "File", state, "sequential files are read or written, not both");
+  const int code = MPI_File_open(comm.native(), path.c_str(), native_mode(mode), info.native(), &state.file);
+  if (code != MPI_SUCCESS) {
+    state.file = MPI_FILE_NULL;
+    const std::string subject = "\"" + path + "\"";
+    if (const auto reason = reason_of(path, mode))
+      throw Error(reason->code, "File", fmt::format("mpi: File {}: {}", subject, reason->what), code);
+    detail::fail(code, "File", {.comm = comm.native(), .subject = subject.c_str()});
+  }
+  MPI_File_set_errhandler(state.file, MPI_ERRORS_RETURN);
+  if (has(mode, Mode::truncate)) check_file(MPI_File_set_size(state.file, 0), "File", state);
+}
+
+File File::adopt(MPI_File raw) {
+  detail::require_active("File::adopt");
+  if (raw == MPI_FILE_NULL) detail::fail(Errc::file, "File::adopt", {}, "the handle is MPI_FILE_NULL");
+  File made;
+  made.state_->file = raw;
+  made.state_->path = "(adopted)";
+  MPI_File_set_errhandler(raw, MPI_ERRORS_RETURN);
+  MPI_Offset displacement = 0;
+  MPI_Datatype etype = MPI_DATATYPE_NULL;
+  MPI_Datatype filetype = MPI_DATATYPE_NULL;
+  char representation[MPI_MAX_DATAREP_STRING];
+  detail::check(MPI_File_get_view(raw, &displacement, &etype, &filetype, representation), "File::adopt");
+  int size = 1;
+  detail::check(MPI_Type_size(etype, &size), "File::adopt");
+  made.state_->etype = size;
+  return made;
+}
+
+File::File(File&& other) noexcept = default;
+
+File& File::operator=(File&& other) noexcept {
+  if (this != &other) {
+    this->~File();
+    std::construct_at(&state_, std::move(other.state_));
+  }
+  return *this;
+}
+
+File::~File() {
+  if (state_ == nullptr || state_->file == MPI_FILE_NULL || !is_active()) return;
+  if (std::uncaught_exceptions() > state_->exceptions) return;
+  MPI_File_close(&state_->file);
+}
+
+void File::close() {
+  FileState& state = live(state_, "File::close");
+  const auto closing = std::move(state_);
+  check_file(MPI_File_close(&state.file), "File::close", *closing);
+}
+
+void delete_file(const std::string& path, const Info& info) {
+  detail::require_active("delete_file");
+  return_errors();
+  if (too_long(path))
+    detail::fail(Errc::bad_file, "delete_file", {.subject = path.c_str()}, std::strerror(ENAMETOOLONG));
+  const int code = MPI_File_delete(path.c_str(), info.native());
+  if (code == MPI_SUCCESS) return;
+  const std::string subject = "\"" + path + "\"";
+  if (const auto reason = reason_of(path, Mode::write))
+    throw Error(reason->code, "delete_file", fmt::format("mpi: delete_file {}: {}", subject, reason->what),
+                code);
+  detail::fail(code, "delete_file", {.subject = subject.c_str()});
+}
+
+// ---- Transfers.
+
+Status File::transfer(bool write, FileVerb verb, MPI_Offset offset, Buffer data, MPI_Offset unit) const {
+  const char* const name = name_of(write, verb);
+  const FileState& state = live(state_, name);
+  const MPI_Offset at = place(state, verb, offset, data, unit, name);
+  MPI_Status status{};
+  check_file(detail::with_count(data.count, data.type,
+                                [&](int n, MPI_Datatype type) {
+                                  return call(write, verb, state.file, at, data.data, n, type, &status);
+                                }),
+             name, state, {.count = data.count, .type = data.type});
+  const Status done = to_file_status(status);
+  // A full disk is no error for every MPI.
+  if (write && done.bytes >= 0) {
+    MPI_Count size = 0;
+    MPI_Type_size_x(data.type, &size);
+    if (done.bytes < size * data.count)
+      fail_file(Errc::no_space, name, state,
+                fmt::format("only {} of {} bytes were written", done.bytes, size * data.count));
+  }
+  return done;
+}
+
+namespace {
+
+// The data as one number of a datatype, which may have to be made for it.
+struct Sized {
+  int n;
+  MPI_Datatype type;
+  Datatype made;
+};
+
+Sized sized(Buffer data) {
+  if (data.count <= detail::large_limit) return {static_cast<int>(data.count), data.type, Datatype()};
+  Datatype made = Datatype::contiguous_of(data.count, data.type);
+  const MPI_Datatype type = made.native();
+  return {1, type, std::move(made)};
+}
+
+#if defined(OPEN_MPI)
+// Nonblocking reads of Open MPI 4.1 that go beyond the end of the file never end: only what is there is asked
+// for. Not under a view and not at the shared position, where it cannot be known.
+Buffer within(const FileState& state, FileVerb verb, MPI_Offset at, Buffer data) {
+  if (state.viewed || verb == FileVerb::shared) return data;
+  int integers = 0;
+  int addresses = 0;
+  int types = 0;
+  int combiner = MPI_COMBINER_NAMED;
+  MPI_Type_get_envelope(data.type, &integers, &addresses, &types, &combiner);
+  if (combiner != MPI_COMBINER_NAMED) return data;
+  int element = 1;
+  MPI_Type_size(data.type, &element);
+  MPI_Offset size = 0;
+  if (verb == FileVerb::own || verb == FileVerb::own_all) MPI_File_get_position(state.file, &at);
+  if (MPI_File_get_size(state.file, &size) != MPI_SUCCESS) return data;
+  const MPI_Offset there = std::max<MPI_Offset>(0, size - at * state.etype);
+  if (data.count * element <= there) return data;
+  return {data.data, there, MPI_BYTE};
+}
+#else
+Buffer within(const FileState&, FileVerb, MPI_Offset, Buffer data) { return data; }
+#endif
+
+}  // namespace
+
+detail::FileRequest File::start(bool write, FileVerb verb, MPI_Offset offset, Buffer data,
+                                MPI_Offset unit) const {
+  const char* const name = name_of(write, verb);
+  const FileState& state = live(state_, name);
+  const MPI_Offset at = place(state, verb, offset, data, unit, name);
+  Sized whole = sized(write ? data : within(state, verb, at, data));
+  detail::FileRequest started;
+  check_file(start_call(write, verb, state.file, at, data.data, whole.n, whole.type, &started.native), name,
+             state, {.count = data.count, .type = data.type});
+  started.type = std::move(whole.made);
+  return started;
+}
+
+File::Split File::begin(bool write, FileVerb verb, MPI_Offset offset, Buffer data, MPI_Offset unit) const {
+  const char* const name = name_of(write, verb);
+  FileState& state = live(state_, name);
+  if (state.split) fail_file(Errc::request, name, state, "a split collective is under way: end() it first");
+  const MPI_Offset at = place(state, verb, offset, data, unit, name);
+  Sized whole = sized(data);
+  check_file(begin_call(write, verb, state.file, at, data.data, whole.n, whole.type), name, state,
+             {.count = data.count, .type = data.type});
+  state.split = true;
+  return Split(&state, data.data, std::move(whole.made), write, verb);
+}
+
+Status File::Split::end() {
+  detail::require_active("File::Split::end");
+  if (state_ == nullptr) detail::fail(Errc::request, "File::Split::end", {}, "it was ended already");
+  FileState& state = *std::exchange(state_, nullptr);
+  state.split = false;
+  MPI_Status status{};
+  check_file(end_call(write_, verb_, state.file, data_, &status), name_of(write_, verb_), state);
+  return to_file_status(status);
+}
+
+File::Split::~Split() {
+  if (state_ == nullptr || !is_active() || std::uncaught_exceptions() > state_->exceptions) return;
+  state_->split = false;
+  MPI_Status status{};
+  end_call(write_, verb_, state_->file, data_, &status);
+}
+
+void File::fail_end(FileVerb verb, MPI_Count bytes, std::size_t wanted) const {
+  fail_file(Errc::truncate, name_of(false, verb), *state_,
+            fmt::format("the file ends: {} bytes are there for a value of {}", bytes, wanted));
+}
+
+// ---- Positions and views.
+
+void File::seek_bytes(MPI_Offset bytes, Whence whence, bool shared) const {
+  const char* const name = shared ? "File::seek_shared" : "File::seek";
+  const FileState& state = live(state_, name);
+  const MPI_Offset at = in_etypes(state, bytes, name);
+  if (whence == Whence::begin && at < 0)
+    fail_file(Errc::arg, name, state, fmt::format("the position {} lies before the beginning", bytes));
+  check_file((shared ? MPI_File_seek_shared : MPI_File_seek)(state.file, at, static_cast<int>(whence)), name,
+             state);
+}
+
+MPI_Offset File::position_bytes(bool shared) const {
+  const char* const name = shared ? "File::position_shared" : "File::position";
+  const FileState& state = live(state_, name);
+  MPI_Offset at = 0;
+  check_file((shared ? MPI_File_get_position_shared : MPI_File_get_position)(state.file, &at), name, state);
+  return at * state.etype;
+}
+
+void File::set_view(MPI_Offset displacement, MPI_Datatype etype, MPI_Datatype filetype,
+                    const ViewOptions& options) {
+  FileState& state = live(state_, "File::set_view");
+  MPI_Count size = 0;
+  detail::check(MPI_Type_size_x(etype, &size), "File::set_view");
+  if (size == 0) fail_file(Errc::type, "File::set_view", state, "the etype has no bytes");
+  check_file(MPI_File_set_view(state.file, displacement, etype, filetype, options.representation.c_str(),
+                               options.info.native()),
+             "File::set_view", state);
+  state.etype = static_cast<MPI_Offset>(size);
+  state.viewed = displacement != 0 || filetype != etype;
+}
+
+namespace {
+
+struct View {
+  MPI_Offset displacement;
+  std::string representation;
+};
+
+View view_of(const FileState& state) {
+  MPI_Datatype etype = MPI_DATATYPE_NULL;
+  MPI_Datatype filetype = MPI_DATATYPE_NULL;
+  char text[MPI_MAX_DATAREP_STRING];
+  View view{};
+  check_file(MPI_File_get_view(state.file, &view.displacement, &etype, &filetype, text), "File::view", state);
+  view.representation = text;
+  for (MPI_Datatype type : {etype, filetype}) {
+    int integers = 0;
+    int addresses = 0;
+    int types = 0;
+    int combiner = MPI_COMBINER_NAMED;
+    MPI_Type_get_envelope(type, &integers, &addresses, &types, &combiner);
+    if (combiner != MPI_COMBINER_NAMED) MPI_Type_free(&type);  // predefined ones are not ours
+  }
+  return view;
+}
+
+}  // namespace
+
+MPI_Offset File::view_displacement() const {
+  return view_of(live(state_, "File::view_displacement")).displacement;
+}
+std::string File::view_representation() const {
+  return view_of(live(state_, "File::view_representation")).representation;
+}
+
+MPI_Offset File::absolute(MPI_Offset bytes) const {
+  const FileState& state = live(state_, "File::byte_offset");
+  MPI_Offset at = 0;
+  check_file(MPI_File_get_byte_offset(state.file, in_etypes(state, bytes, "File::byte_offset"), &at),
+             "File::byte_offset", state);
+  return at;
+}
+
+// ---- The file itself.
+
+MPI_Offset File::size() const {
+  const FileState& state = live(state_, "File::size");
+  MPI_Offset bytes = 0;
+  check_file(MPI_File_get_size(state.file, &bytes), "File::size", state);
+  return bytes;
+}
+
+void File::set_size(MPI_Offset bytes) const {
+  const FileState& state = live(state_, "File::set_size");
+  if (bytes < 0) fail_file(Errc::arg, "File::set_size", state, fmt::format("a size of {} bytes", bytes));
+  check_file(MPI_File_set_size(state.file, bytes), "File::set_size", state);
+}
+
+void File::preallocate(MPI_Offset bytes) const {
+  const FileState& state = live(state_, "File::preallocate");
+  if (bytes < 0) fail_file(Errc::arg, "File::preallocate", state, fmt::format("a size of {} bytes", bytes));
+  check_file(MPI_File_preallocate(state.file, bytes), "File::preallocate", state);
+}
+
+void File::sync() const {
+  const FileState& state = live(state_, "File::sync");
+  check_file(MPI_File_sync(state.file), "File::sync", state);
+}
+
+void File::set_atomicity(bool on) const {
+  const FileState& state = live(state_, "File::set_atomicity");
+  check_file(MPI_File_set_atomicity(state.file, on ? 1 : 0), "File::set_atomicity", state);
+}
+
+bool File::atomicity() const {
+  const FileState& state = live(state_, "File::atomicity");
+  int on = 0;
+  check_file(MPI_File_get_atomicity(state.file, &on), "File::atomicity", state);
+  return on != 0;
+}
+
+Mode File::mode() const {
+  const FileState& state = live(state_, "File::mode");
+  int native = 0;
+  check_file(MPI_File_get_amode(state.file, &native), "File::mode", state);
+  return mode_of(native);
+}
+
+Info File::info() const {
+  const FileState& state = live(state_, "File::info");
+  MPI_Info info = MPI_INFO_NULL;
+  check_file(MPI_File_get_info(state.file, &info), "File::info", state);
+  return Info::adopt(info);
+}
+
+void File::set_info(const Info& info) const {
+  const FileState& state = live(state_, "File::set_info");
+  check_file(MPI_File_set_info(state.file, info.native()), "File::set_info", state);
+}
+
+Group File::group() const {
+  const FileState& state = live(state_, "File::group");
+  MPI_Group group = MPI_GROUP_NULL;
+  check_file(MPI_File_get_group(state.file, &group), "File::group", state);
+  return Group::adopt(group);
+}
+
+const std::string& File::path() const { return live(state_, "File::path").path; }
+MPI_File File::native() const noexcept { return state_ == nullptr ? MPI_FILE_NULL : state_->file; }
+
+}  // namespace manyhands::mpi

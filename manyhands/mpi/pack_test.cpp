@@ -1,0 +1,62 @@
+#include "manyhands/mpi/pack.hpp"
+
+#include <doctest/doctest.h>
+
+#include <numeric>
+
+#include "manyhands/mpi/comm.hpp"
+
+namespace manyhands::mpi {
+namespace {
+
+struct Particle {
+  double x, y;
+  int id;
+  friend bool operator==(const Particle&, const Particle&) = default;
+};
+
+template <class Call>
+Errc code_of(Call call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return Errc::other;
+}
+
+TEST_CASE("external32 gives the same bytes on every machine") {
+  const auto bytes = pack_external(std::int32_t{0x01020304}, std::int16_t{5}, std::vector<double>{1.0});
+  const unsigned char golden[] = {1, 2, 3, 4, 0, 5, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0};
+  CHECK(bytes.size() == sizeof golden);
+  for (std::size_t i = 0; i < sizeof golden; ++i) CHECK(bytes[i] == std::byte{golden[i]});
+  std::int32_t a = 0;
+  std::int16_t b = 0;
+  std::vector<double> c(1);
+  unpack_external(bytes, a, b, c);
+  CHECK(a == 0x01020304);
+  CHECK(b == 5);
+  CHECK(c == std::vector<double>{1.0});
+  CHECK(code_of([&] { unpack_external(bytes, a, b); }) == Errc::truncate);
+  CHECK(code_of([&] { unpack_external(bytes, a, b, c, c); }) == Errc::truncate);
+}
+
+TEST_CASE("structs, ranges and strided data are packed field by field") {
+  std::vector<Particle> particles{{1, 2, 3}, {4, 5, 6}};
+  std::vector<Particle> back(2);
+  unpack_external(pack_external(particles), back);
+  CHECK(back == particles);
+  std::vector<int> matrix(12);
+  std::iota(matrix.begin(), matrix.end(), 0);
+  const auto column = Datatype::vector<int>(3, 1, 4);
+  const auto bytes = pack_native(world(), Particle{7, 8, 9}, buffer(std::as_const(matrix).data(), 1, column));
+  Particle particle{};
+  std::vector<int> values(3);
+  unpack_native(world(), bytes, particle, values);
+  CHECK(particle == Particle{7, 8, 9});
+  CHECK(values == std::vector{0, 4, 8});
+  CHECK(code_of([&] { unpack_native(world(), std::span(bytes).first(4), particle); }) == Errc::truncate);
+}
+
+}  // namespace
+}  // namespace manyhands::mpi
