@@ -6,6 +6,15 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/manyhands DESTINATION ${CMAKE_INSTALL_IN
   PATTERN cli EXCLUDE)  # headers only
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/manyhands)
 install(EXPORT manyhands_targets NAMESPACE manyhands:: FILE manyhands-targets.cmake DESTINATION ${package_dir})
+# Each MPI's library is a part of its own, for it can be used only where that MPI is installed.
+foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+  if(flavour STREQUAL default)
+    install(TARGETS manyhands_native_default EXPORT manyhands_mpi_default)
+  endif()
+  install(TARGETS manyhands_mpi_${flavour} EXPORT manyhands_mpi_${flavour})
+  install(EXPORT manyhands_mpi_${flavour} NAMESPACE manyhands:: FILE manyhands-mpi-${flavour}.cmake
+    DESTINATION ${package_dir})
+endforeach()
 configure_package_config_file(cmake/manyhands-config.cmake.in ${PROJECT_BINARY_DIR}/manyhands-config.cmake
   INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/manyhands-config-version.cmake COMPATIBILITY SameMinorVersion)

@@ -9,7 +9,7 @@ option(MANYHANDS_WERROR "Treat warnings as errors" OFF)
 set(MANYHANDS_SANITIZE "" CACHE STRING "Sanitizers for everything in this tree, e.g. address,undefined")
 
 add_library(manyhands_warnings INTERFACE)
-target_compile_options(manyhands_warnings INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor
+target_compile_options(manyhands_warnings INTERFACE -Wall -Wextra -Wconversion -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-missing-designated-field-initializers>
   $<$<CXX_COMPILER_ID:GNU>:-Wno-missing-field-initializers>
   $<$<BOOL:${MANYHANDS_WERROR}>:-Werror>)

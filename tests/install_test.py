@@ -39,6 +39,11 @@ def main():
         run("cmake", "--build", user)
         check(user / "installed")
 
+        if (user / "installed_mpi").exists():  # a job of one process needs no launcher
+            root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+            if (printed := run(user / "installed_mpi", env=os.environ | root)) != "42\n":
+                sys.exit(f"the installed MPI program printed {printed!r}")
+
         config = next(prefix.rglob("manyhands.pc")).parent
         environment = os.environ | {"PKG_CONFIG_PATH": str(config)}
         words = run("pkg-config", "--cflags", "--libs", "manyhands", env=environment).split()
