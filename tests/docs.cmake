@@ -19,4 +19,36 @@ foreach(page IN LISTS top_pages pages)
   add_test(NAME "docs: ${page}" WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
     COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_docs.py ${page} ${code})
   set_tests_properties("docs: ${page}" PROPERTIES LABELS docs TIMEOUT 300)
+
+  # What is of MPI in a page, with every MPI, started as the page says.
+  file(STRINGS ${PROJECT_SOURCE_DIR}/${page} mpi_programs REGEX "#include <manyhands/mpi.hpp>")
+  if(NOT mpi_programs OR MANYHANDS_SANITIZE)
+    continue()
+  endif()
+  foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+    set(native MPI::MPI_C)
+    if(TARGET PkgConfig::manyhands_native_${flavour})
+      set(native PkgConfig::manyhands_native_${flavour})
+    endif()
+    set(folders $<TARGET_PROPERTY:${native},INTERFACE_INCLUDE_DIRECTORIES>)
+    set(mpi_flags "${flags} $<$<BOOL:${folders}>:-isystem $<JOIN:${folders}, -isystem >>")
+    set(mpi_link "$<TARGET_FILE:manyhands_mpi_${flavour}> ${link}")
+    string(APPEND mpi_link " $<JOIN:$<TARGET_PROPERTY:${native},INTERFACE_LINK_LIBRARIES>, >")
+    if(MANYHANDS_COMMAND)
+      set(launch "$<TARGET_FILE:manyhands_command> run")
+    else()
+      list(JOIN mpi_environment " " launch)
+      string(PREPEND launch "env ")
+      string(APPEND launch " ${MANYHANDS_MPIEXEC_${flavour}}")
+    endif()
+    add_test(NAME "docs: ${page} ${flavour}" WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+      COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_docs.py ${page} --mpi ${flavour} "--launch=${launch}"
+        --compiler ${CMAKE_CXX_COMPILER} "--flags=${mpi_flags}" "--link=${mpi_link}")
+    set_tests_properties("docs: ${page} ${flavour}" PROPERTIES LABELS docs PROCESSORS 2 TIMEOUT 900)
+  endforeach()
 endforeach()
+
+# docs/coming-from-mpi4py.md names everything that mpi4py has, whether or not it is installed here.
+add_test(NAME mpi4py_names COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/mpi4py_names_test.py
+  ${CMAKE_CURRENT_SOURCE_DIR}/mpi4py_names.txt ${PROJECT_SOURCE_DIR}/docs/coming-from-mpi4py.md)
+set_tests_properties(mpi4py_names PROPERTIES LABELS docs)
