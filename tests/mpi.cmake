@@ -53,6 +53,20 @@ if(MANYHANDS_EXAMPLES AND MANYHANDS_COMMAND)
   endforeach()
 endif()
 
+if(TARGET raytrace AND MANYHANDS_COMMAND)
+  foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+    set(program raytrace)
+    if(TARGET raytrace_${flavour})
+      set(program raytrace_${flavour})
+    endif()
+    add_test(NAME raytrace.${flavour} COMMAND manyhands_command run -n 3 $<TARGET_FILE:${program}>
+      ${PROJECT_SOURCE_DIR}/examples/raytracer/still_life.obj --on serial,mpi --size 96x72 --samples 1
+      -o ${PROJECT_BINARY_DIR}/raytrace_${flavour}.png)
+    set_tests_properties(raytrace.${flavour} PROPERTIES PROCESSORS 2 TIMEOUT 120
+      PASS_REGULAR_EXPRESSION "All 2 runs gave the same 6912 pixels, bit for bit")
+  endforeach()
+endif()
+
 # `manyhands run`
 if(MANYHANDS_COMMAND AND MANYHANDS_MPI_FLAVOURS)
   set(wrappers ${MANYHANDS_MPI_FLAVOURS})
