@@ -61,6 +61,7 @@ TEST_CASE("one, some or all of many requests") {
   std::vector<Request<int>> coming;
   for (int i = 0; i < count; ++i) coming.push_back(comm.irecv<int>({.source = left_of(comm), .tag = i}));
   CHECK_FALSE(test_all(coming));
+  comm.barrier();  // nobody has sent yet
   for (int i = count - 1; i >= 0; --i) comm.send(i * i, {.dest = right_of(comm), .tag = i});
   int sum = 0;
   int taken = 0;
