@@ -108,10 +108,37 @@ std::uint64_t size_of(const std::byte* frame) {
   return size;
 }
 
-void send_message(const Comm& comm, ByteView message, int to, int tag) {
-  comm.send(message.first(std::min(message.size(), frame_size)), {.dest = to, .tag = tag});
-  if (message.size() > frame_size) comm.send(message.subspan(frame_size), {.dest = to, .tag = tag + 1});
-}
+// Messages under way, each with its bytes.
+class Outbox {
+ public:
+  // Sends without waiting: a rank that computes does not take large messages, and who sends has other work.
+  void post(const Comm& comm, ByteView bytes, int to, int tag) {
+    Sent one;
+    one.bytes.assign(bytes.begin(), bytes.end());
+    const ByteView kept(one.bytes);
+    one.frame = comm.isend(kept.first(std::min(kept.size(), frame_size)), {.dest = to, .tag = tag});
+    if (kept.size() > frame_size)
+      one.rest = comm.isend(kept.subspan(frame_size), {.dest = to, .tag = tag + 1});
+    sent_.push_back(std::move(one));
+  }
+  // Forgets what has arrived, oldest first.
+  void reap() {
+    while (!sent_.empty() && sent_.front().frame.test() &&
+           (!sent_.front().rest.valid() || sent_.front().rest.test()))
+      sent_.pop_front();
+  }
+  void flush() {
+    for (Backoff backoff; !sent_.empty(); backoff.pause()) reap();
+  }
+
+ private:
+  struct Sent {
+    Request<void> frame;
+    Request<void> rest;
+    std::vector<std::byte> bytes;
+  };
+  std::deque<Sent> sent_;
+};
 
 // ---- Running tasks, on any rank.
 
@@ -331,12 +358,6 @@ struct PoolDriver::Impl {
     MPI_Request coming = MPI_REQUEST_NULL;
     std::vector<std::uint64_t> forget;  // maps that ended
   };
-  struct Sent {
-    Request<void> frame;
-    Request<void> rest;
-    std::vector<std::byte> bytes;
-  };
-
   Impl(const Comm& over, bool works, int batches)
       : comm(over.dup()), driver_works(works), prefetch(static_cast<std::size_t>(batches)), runner(0) {
     ranks.resize(static_cast<std::size_t>(comm.size()));
@@ -437,23 +458,7 @@ struct PoolDriver::Impl {
     }
   }
 
-  // Sends without waiting.
-  void post(std::size_t rank, ByteView bytes) {
-    Sent one;
-    one.bytes.assign(bytes.begin(), bytes.end());
-    const ByteView kept(one.bytes);
-    const int to = static_cast<int>(rank);
-    one.frame = comm.isend(kept.first(std::min(kept.size(), frame_size)), {.dest = to, .tag = task_tag});
-    if (kept.size() > frame_size)
-      one.rest = comm.isend(kept.subspan(frame_size), {.dest = to, .tag = task_tag + 1});
-    sent.push_back(std::move(one));
-  }
-
-  void reap_sent() {
-    while (!sent.empty() && sent.front().frame.test() &&
-           (!sent.front().rest.valid() || sent.front().rest.test()))
-      sent.pop_front();
-  }
+  void post(std::size_t rank, ByteView bytes) { outbox.post(comm, bytes, static_cast<int>(rank), task_tag); }
 
   // One answer of `rank`.
   void take(const Record& record, int rank) {
@@ -542,7 +547,7 @@ struct PoolDriver::Impl {
   std::unordered_map<std::uint64_t, std::shared_ptr<WorkReceiver>> waiting;  // calls that were handed out
   std::map<std::uint64_t, Job> jobs;
   std::vector<std::uint64_t> open;  // maps with items left, oldest first
-  std::deque<Sent> sent;
+  Outbox outbox;
   Message batch;  // being put together
   Runner runner;  // of this rank
   std::uint64_t next_id = 0;
@@ -610,7 +615,7 @@ bool PoolDriver::cancel(const WorkReceiver* receiver) {
 
 void PoolDriver::poll() {
   impl_->receive();
-  impl_->reap_sent();
+  impl_->outbox.reap();
 }
 
 bool PoolDriver::work_here() {
@@ -660,7 +665,7 @@ void PoolDriver::close(bool drop) {
   end.add({.kind = RecordKind::end}, ByteView());
   const ByteView bytes = end.finish();
   for (std::size_t rank = 1; rank < d.ranks.size(); ++rank) d.post(rank, bytes);
-  for (Backoff backoff; !d.sent.empty(); backoff.pause()) d.reap_sent();
+  d.outbox.flush();
 }
 
 // ---- The other ranks.
@@ -670,9 +675,11 @@ void serve_pool(const Comm& over) {
   Runner runner(comm.rank());
   Message answers;
   std::vector<std::byte> bytes(frame_size);
+  Outbox outbox;
   const auto answer = [&] {
-    send_message(comm, answers.finish(), 0, result_tag);
+    outbox.post(comm, answers.finish(), 0, result_tag);
     answers.clear();
+    outbox.reap();
   };
   for (;;) {
     bytes.resize(std::max(bytes.size(), frame_size));
@@ -686,7 +693,10 @@ void serve_pool(const Comm& over) {
     Records records(ByteView(bytes).first(size));
     std::int64_t since = now_ns();
     while (const auto record = records.next()) {
-      if (record->header.kind == RecordKind::end) return;
+      if (record->header.kind == RecordKind::end) {
+        outbox.flush();
+        return;
+      }
       runner.run(*record, answers);
       const std::int64_t now = now_ns();
       if (!answers.empty() && (answers.size() > batch_bytes || now - since > answer_after_ns)) {
