@@ -108,9 +108,9 @@ TEST_CASE("a thread that never used shared memory is company: it may set, releas
     b.wait();
   });
   CHECK(e.wait());
-  CHECK(s.acquire());
   {
-    const std::scoped_lock guard(c);
+    const std::scoped_lock guard(c);  // before the release: nobody notifies until the wait gives it back
+    CHECK(s.acquire());
     CHECK(c.wait());
   }
   b.wait();
