@@ -126,7 +126,7 @@ void require_parts(CommState& state, const char* verb, Parts parts) {
 
 // A reduction in pieces that MPI can count; the pieces are operations of their own, in order.
 template <class Call>
-int in_pieces(ConstBuffer send, Buffer recv, Launch& launch, Call call) {
+int in_pieces(const ConstBuffer& send, const Buffer& recv, Launch& launch, Call call) {
   const MPI_Count count = is_in_place(send) ? recv.count : send.count;
   if (count <= large_limit) [[likely]]
     return call(send.data, recv.data, static_cast<int>(count), launch);
@@ -187,7 +187,7 @@ void barrier(CommState& state, Launch& launch) {
         {.comm = state.comm});
 }
 
-void bcast(CommState& state, Buffer data, int root, Launch& launch) {
+void bcast(CommState& state, const Buffer& data, int root, Launch& launch) {
   check(with_count(data.count, data.type,
                    [&](int n, MPI_Datatype type) {
                      return start(launch, &MPI_Bcast, &MPI_Ibcast, MH_INIT(MPI_Bcast_init), data.data, n,
@@ -196,7 +196,7 @@ void bcast(CommState& state, Buffer data, int root, Launch& launch) {
         "bcast", {.comm = state.comm, .root = root, .count = data.count, .type = data.type});
 }
 
-void gather(CommState& state, ConstBuffer send, Buffer recv, int root, Launch& launch) {
+void gather(CommState& state, const ConstBuffer& send, const Buffer& recv, int root, Launch& launch) {
   check(with_counts(send.count, send.type, recv.count, recv.type,
                     [&](int n, MPI_Datatype type, int m, MPI_Datatype other) {
                       return start(launch, &MPI_Gather, &MPI_Igather, MH_INIT(MPI_Gather_init), send.data, n,
@@ -205,8 +205,8 @@ void gather(CommState& state, ConstBuffer send, Buffer recv, int root, Launch& l
         "gather", {.comm = state.comm, .root = root, .count = send.count, .type = send.type});
 }
 
-void gatherv(CommState& state, ConstBuffer send, Buffer recv, Parts parts, int root, Width width,
-             Launch& launch) {
+void gatherv(CommState& state, const ConstBuffer& send, const Buffer& recv, Parts parts, int root,
+             Width width, Launch& launch) {
   const bool receives = state.rank == root;
   if (receives) require_parts(state, "gatherv", parts);
   Ints ints = to_ints(receives ? parts : Parts{});
@@ -230,7 +230,7 @@ void gatherv(CommState& state, ConstBuffer send, Buffer recv, Parts parts, int r
       "gatherv", about);
 }
 
-void scatter(CommState& state, ConstBuffer send, Buffer recv, int root, Launch& launch) {
+void scatter(CommState& state, const ConstBuffer& send, const Buffer& recv, int root, Launch& launch) {
   check(with_counts(send.count, send.type, recv.count, recv.type,
                     [&](int n, MPI_Datatype type, int m, MPI_Datatype other) {
                       return start(launch, &MPI_Scatter, &MPI_Iscatter, MH_INIT(MPI_Scatter_init), send.data,
@@ -239,8 +239,8 @@ void scatter(CommState& state, ConstBuffer send, Buffer recv, int root, Launch& 
         "scatter", {.comm = state.comm, .root = root, .count = recv.count, .type = recv.type});
 }
 
-void scatterv(CommState& state, ConstBuffer send, Parts parts, Buffer recv, int root, Width width,
-              Launch& launch) {
+void scatterv(CommState& state, const ConstBuffer& send, Parts parts, const Buffer& recv, int root,
+              Width width, Launch& launch) {
   const bool sends = state.rank == root;
   if (sends) require_parts(state, "scatterv", parts);
   Ints ints = to_ints(sends ? parts : Parts{});
@@ -263,7 +263,7 @@ void scatterv(CommState& state, ConstBuffer send, Parts parts, Buffer recv, int 
         "scatterv", about);
 }
 
-void allgather(CommState& state, ConstBuffer send, Buffer recv, Launch& launch) {
+void allgather(CommState& state, const ConstBuffer& send, const Buffer& recv, Launch& launch) {
   check(with_counts(send.count, send.type, recv.count, recv.type,
                     [&](int n, MPI_Datatype type, int m, MPI_Datatype other) {
                       return start(launch, &MPI_Allgather, &MPI_Iallgather, MH_INIT(MPI_Allgather_init),
@@ -272,7 +272,7 @@ void allgather(CommState& state, ConstBuffer send, Buffer recv, Launch& launch) 
         "allgather", {.comm = state.comm, .count = send.count, .type = send.type});
 }
 
-void allgatherv(CommState& state, ConstBuffer send, Buffer recv, Parts parts, Launch& launch) {
+void allgatherv(CommState& state, const ConstBuffer& send, const Buffer& recv, Parts parts, Launch& launch) {
   require_parts(state, "allgatherv", parts);
   Ints ints = to_ints(parts);
   const About about{.comm = state.comm, .count = send.count, .type = send.type};
@@ -303,7 +303,7 @@ void allgatherv(CommState& state, ConstBuffer send, Buffer recv, Parts parts, La
   check(wide(state, in_place ? recv.data : send.data, from, recv.data, to, launch), "allgatherv", about);
 }
 
-void alltoall(CommState& state, ConstBuffer send, Buffer recv, Launch& launch) {
+void alltoall(CommState& state, const ConstBuffer& send, const Buffer& recv, Launch& launch) {
   check(with_counts(send.count, send.type, recv.count, recv.type,
                     [&](int n, MPI_Datatype type, int m, MPI_Datatype other) {
                       return start(launch, &MPI_Alltoall, &MPI_Ialltoall, MH_INIT(MPI_Alltoall_init),
@@ -312,8 +312,8 @@ void alltoall(CommState& state, ConstBuffer send, Buffer recv, Launch& launch) {
         "alltoall", {.comm = state.comm, .count = recv.count, .type = recv.type});
 }
 
-void alltoallv(CommState& state, ConstBuffer send, Parts send_parts, Buffer recv, Parts recv_parts,
-               Width width, Launch& launch) {
+void alltoallv(CommState& state, const ConstBuffer& send, Parts send_parts, const Buffer& recv,
+               Parts recv_parts, Width width, Launch& launch) {
   require_parts(state, "alltoallv", recv_parts);
   if (!is_in_place(send)) require_parts(state, "alltoallv", send_parts);
   Ints from = to_ints(is_in_place(send) ? recv_parts : send_parts);
@@ -356,7 +356,8 @@ void alltoallw(CommState& state, std::span<const ConstBuffer> send, std::span<co
   check(wide(state, MPI_BOTTOM, from, MPI_BOTTOM, to, launch), "alltoallw", {.comm = state.comm});
 }
 
-void reduce(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, int root, Launch& launch) {
+void reduce(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, int root,
+            Launch& launch) {
   check(in_pieces(send, recv, launch,
                   [&](const void* from, void* to, int n, Launch& one) {
                     return start(one, &MPI_Reduce, &MPI_Ireduce, MH_INIT(MPI_Reduce_init), from, to, n,
@@ -365,7 +366,7 @@ void reduce(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, int root
         "reduce", {.comm = state.comm, .root = root, .count = recv.count, .type = recv.type});
 }
 
-void allreduce(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch) {
+void allreduce(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch) {
   check(in_pieces(send, recv, launch,
                   [&](const void* from, void* to, int n, Launch& one) {
                     return start(one, &MPI_Allreduce, &MPI_Iallreduce, MH_INIT(MPI_Allreduce_init), from, to,
@@ -374,7 +375,7 @@ void allreduce(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launc
         "allreduce", {.comm = state.comm, .count = recv.count, .type = recv.type});
 }
 
-void scan(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch) {
+void scan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch) {
   check(in_pieces(send, recv, launch,
                   [&](const void* from, void* to, int n, Launch& one) {
                     return start(one, &MPI_Scan, &MPI_Iscan, MH_INIT(MPI_Scan_init), from, to, n, recv.type,
@@ -383,7 +384,7 @@ void scan(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& la
         "scan", {.comm = state.comm, .count = recv.count, .type = recv.type});
 }
 
-void exscan(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch) {
+void exscan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch) {
   check(in_pieces(send, recv, launch,
                   [&](const void* from, void* to, int n, Launch& one) {
                     return start(one, &MPI_Exscan, &MPI_Iexscan, MH_INIT(MPI_Exscan_init), from, to, n,
@@ -392,7 +393,8 @@ void exscan(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& 
         "exscan", {.comm = state.comm, .count = recv.count, .type = recv.type});
 }
 
-void reduce_scatter_block(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch) {
+void reduce_scatter_block(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op,
+                          Launch& launch) {
   const About about{.comm = state.comm, .count = recv.count, .type = recv.type};
   if (recv.count > std::numeric_limits<int>::max())
     fail(Errc::count, "reduce_scatter", about, "more than 2^31 elements per rank: reduce in several calls");
@@ -402,8 +404,8 @@ void reduce_scatter_block(CommState& state, ConstBuffer send, Buffer recv, MPI_O
         "reduce_scatter", about);
 }
 
-void reduce_scatter(CommState& state, ConstBuffer send, Buffer recv, std::span<const MPI_Count> counts,
-                    MPI_Op op, Launch& launch) {
+void reduce_scatter(CommState& state, const ConstBuffer& send, const Buffer& recv,
+                    std::span<const MPI_Count> counts, MPI_Op op, Launch& launch) {
   const About about{.comm = state.comm, .count = recv.count, .type = recv.type};
   require_parts(state, "reduce_scatter", {counts, {}});
   std::vector<int> ints;

@@ -43,7 +43,7 @@ struct Launch {
 };
 
 inline ConstBuffer in_place_buffer() noexcept { return {MPI_IN_PLACE, 0, MPI_BYTE}; }
-inline bool is_in_place(ConstBuffer buffer) noexcept { return buffer.data == MPI_IN_PLACE; }
+inline bool is_in_place(const ConstBuffer& buffer) noexcept { return buffer.data == MPI_IN_PLACE; }
 
 // Counts and offsets of a v-collective, in elements.
 struct Parts {
@@ -56,29 +56,31 @@ struct Parts {
 enum class Width { narrow, wide };
 
 void barrier(CommState& state, Launch& launch);
-void bcast(CommState& state, Buffer data, int root, Launch& launch);
+void bcast(CommState& state, const Buffer& data, int root, Launch& launch);
 // The counts of the buffer that all ranks' parts lie in are per rank.
-void gather(CommState& state, ConstBuffer send, Buffer recv, int root, Launch& launch);
-void gatherv(CommState& state, ConstBuffer send, Buffer recv, Parts parts, int root, Width width,
-             Launch& launch);
-void scatter(CommState& state, ConstBuffer send, Buffer recv, int root, Launch& launch);
-void scatterv(CommState& state, ConstBuffer send, Parts parts, Buffer recv, int root, Width width,
-              Launch& launch);
-void allgather(CommState& state, ConstBuffer send, Buffer recv, Launch& launch);
-void allgatherv(CommState& state, ConstBuffer send, Buffer recv, Parts parts, Launch& launch);
-void alltoall(CommState& state, ConstBuffer send, Buffer recv, Launch& launch);
-void alltoallv(CommState& state, ConstBuffer send, Parts send_parts, Buffer recv, Parts recv_parts,
-               Width width, Launch& launch);
+void gather(CommState& state, const ConstBuffer& send, const Buffer& recv, int root, Launch& launch);
+void gatherv(CommState& state, const ConstBuffer& send, const Buffer& recv, Parts parts, int root,
+             Width width, Launch& launch);
+void scatter(CommState& state, const ConstBuffer& send, const Buffer& recv, int root, Launch& launch);
+void scatterv(CommState& state, const ConstBuffer& send, Parts parts, const Buffer& recv, int root,
+              Width width, Launch& launch);
+void allgather(CommState& state, const ConstBuffer& send, const Buffer& recv, Launch& launch);
+void allgatherv(CommState& state, const ConstBuffer& send, const Buffer& recv, Parts parts, Launch& launch);
+void alltoall(CommState& state, const ConstBuffer& send, const Buffer& recv, Launch& launch);
+void alltoallv(CommState& state, const ConstBuffer& send, Parts send_parts, const Buffer& recv,
+               Parts recv_parts, Width width, Launch& launch);
 void alltoallw(CommState& state, std::span<const ConstBuffer> send, std::span<const Buffer> recv,
                Launch& launch);
 // `data` counts elements of the operation's datatype.
-void reduce(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, int root, Launch& launch);
-void allreduce(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch);
-void reduce_scatter_block(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch);
-void reduce_scatter(CommState& state, ConstBuffer send, Buffer recv, std::span<const MPI_Count> counts,
-                    MPI_Op op, Launch& launch);
-void scan(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch);
-void exscan(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch);
+void reduce(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, int root,
+            Launch& launch);
+void allreduce(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch);
+void reduce_scatter_block(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op,
+                          Launch& launch);
+void reduce_scatter(CommState& state, const ConstBuffer& send, const Buffer& recv,
+                    std::span<const MPI_Count> counts, MPI_Op op, Launch& launch);
+void scan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch);
+void exscan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch);
 
 // MANYHANDS_CHECK=comm in the environment: before each blocking collective all ranks compare what they are
 // about to do, and all throw Error if operation, root or size differ. Costs an allreduce each.
@@ -132,7 +134,7 @@ Persistent launch_persistent(const char* verb, Start start) {
 }
 
 template <class Start>
-void launch_blocking(Start start) {
+void launch_blocking(const Start& start) {
   Launch launch;
   start(launch);
 }

@@ -724,13 +724,15 @@ class ReductionInto final : public Yields<void> {
 // reduce and reduce_scatter as calls like allreduce, which has no argument of its own.
 struct ReduceTo {
   int root;
-  void operator()(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch) const {
+  void operator()(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op,
+                  Launch& launch) const {
     reduce(state, send, recv, op, root, launch);
   }
 };
 struct ReduceScatterBy {
   std::span<const MPI_Count> counts;
-  void operator()(CommState& state, ConstBuffer send, Buffer recv, MPI_Op op, Launch& launch) const {
+  void operator()(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op,
+                  Launch& launch) const {
     reduce_scatter(state, send, recv, counts, op, launch);
   }
 };

@@ -71,26 +71,12 @@ Persistent Collectives::alltoallw_init(std::span<const ConstBuffer> send,
                                    });
 }
 
-namespace {
-
-// Whether `count` elements are the same number for every rank.
-MPI_Count part(detail::CommState& state, const char* verb, MPI_Count count) {
-  if (count % state.peers == 0) [[likely]]
-    return count / state.peers;
-  detail::fail(Errc::count, verb, {.comm = state.comm},
-               fmt::format("a buffer of {} elements has no equal parts for {} ranks", count, state.peers));
-}
-
-}  // namespace
-
-Buffer Collectives::per_rank(const char* verb, Buffer all, bool looked_at) const {
-  if (!looked_at || all.data == MPI_IN_PLACE) return {all.data, 0, all.type};
-  return {all.data, part(state(verb), verb, all.count), all.type};
-}
-
-ConstBuffer Collectives::per_rank(const char* verb, ConstBuffer all, bool looked_at) const {
-  if (!looked_at || all.data == MPI_IN_PLACE) return {all.data, 0, all.type};
-  return {all.data, part(state(verb), verb, all.count), all.type};
+MPI_Count Collectives::equal_part(const char* verb, MPI_Count count) const {
+  const detail::CommState& here = state(verb);
+  if (count % here.peers == 0) [[likely]]
+    return count / here.peers;
+  detail::fail(Errc::count, verb, {.comm = here.comm},
+               fmt::format("a buffer of {} elements has no equal parts for {} ranks", count, here.peers));
 }
 
 }  // namespace manyhands::mpi

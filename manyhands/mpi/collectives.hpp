@@ -388,7 +388,7 @@ class Collectives : public PointToPoint {
     }
   }
   template <class Call>
-  void blocking(const char* verb, int root, MPI_Count bytes, Call call) const {
+  void blocking(const char* verb, int root, MPI_Count bytes, const Call& call) const {
     detail::verify(state(verb), verb, root, bytes);
     detail::launch_blocking(call);
   }
@@ -413,8 +413,13 @@ class Collectives : public PointToPoint {
     }
   }
   // The part of each rank in a buffer of all; 0 for one that is not looked at here.
-  Buffer per_rank(const char* verb, Buffer all, bool looked_at) const;
-  ConstBuffer per_rank(const char* verb, ConstBuffer all, bool looked_at) const;
+  template <class B>
+  B per_rank(const char* verb, B all, bool looked_at) const {
+    all.count = looked_at && all.data != MPI_IN_PLACE ? equal_part(verb, all.count) : 0;
+    return all;
+  }
+  // Throws Error (count) unless `count` elements are the same number for every rank.
+  MPI_Count equal_part(const char* verb, MPI_Count count) const;
 
   auto bcast_call(auto& data, Root root) const {
     return [&here = state("bcast"), buffer = as_writable(data), root](detail::Launch& launch) {
