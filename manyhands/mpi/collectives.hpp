@@ -22,11 +22,15 @@
 #include <numeric>
 #include <vector>
 
+#include "manyhands/mpi/alltoall_ops.hpp"
+#include "manyhands/mpi/bcast_ops.hpp"
 #include "manyhands/mpi/collective_calls.hpp"
-#include "manyhands/mpi/collective_ops.hpp"
+#include "manyhands/mpi/gather_ops.hpp"
 #include "manyhands/mpi/op.hpp"
 #include "manyhands/mpi/point_to_point.hpp"
 #include "manyhands/mpi/ragged.hpp"
+#include "manyhands/mpi/reduction_ops.hpp"
+#include "manyhands/mpi/scatter_ops.hpp"
 
 namespace manyhands::mpi {
 
@@ -232,6 +236,11 @@ class Collectives : public PointToPoint {
   Persistent alltoallw_init(std::span<const ConstBuffer> send, std::span<const Buffer> recv) const;
 
   // ---- Reductions (op.hpp): of a plain value, element by element of a range, or of objects.
+  //
+  // Objects (and texts, as a whole) are combined in the order of the ranks: in the blocking forms up a tree,
+  // two values in memory at a time; in the others after all were gathered where the result is wanted. An
+  // operation on objects that throws does so on the rank that called it; the ranks that wait for its result
+  // throw Error (op), which names that rank.
 
   // value_0 op value_1 op ... on the root; a value-initialised T elsewhere.
   template <class T, class F>
@@ -240,7 +249,7 @@ class Collectives : public PointToPoint {
   }
   template <class T, class F>
   Request<T> ireduce(const T& value, const F& op, Root root = {}) const {
-    return start<detail::ReductionOf<T, F>, T>("ireduce", detail::Kind::reduce, root, value, op);
+    return start<detail::StartedReductionOf<T, F>, T>("ireduce", detail::Kind::reduce, root, value, op);
   }
   template <class S, class R, class F>
   void reduce_into(const S& send, R&& recv, const F& op, Root root = {}) const {
@@ -262,7 +271,8 @@ class Collectives : public PointToPoint {
   }
   template <class T, class F>
   Request<T> iallreduce(const T& value, const F& op) const {
-    return start<detail::ReductionOf<T, F>, T>("iallreduce", detail::Kind::allreduce, Root{}, value, op);
+    return start<detail::StartedReductionOf<T, F>, T>("iallreduce", detail::Kind::allreduce, Root{}, value,
+                                                      op);
   }
   template <class S, class R, class F>
   void allreduce_into(const S& send, R&& recv, const F& op) const {
@@ -285,7 +295,7 @@ class Collectives : public PointToPoint {
   }
   template <class T, class F>
   Request<T> iscan(const T& value, const F& op) const {
-    return start<detail::ReductionOf<T, F>, T>("iscan", detail::Kind::scan, Root{}, value, op);
+    return start<detail::StartedReductionOf<T, F>, T>("iscan", detail::Kind::scan, Root{}, value, op);
   }
   template <class S, class R, class F>
   void scan_into(const S& send, R&& recv, const F& op) const {
@@ -305,7 +315,7 @@ class Collectives : public PointToPoint {
   }
   template <class T, class F>
   Request<T> iexscan(const T& value, const F& op) const {
-    return start<detail::ReductionOf<T, F>, T>("iexscan", detail::Kind::exscan, Root{}, value, op);
+    return start<detail::StartedReductionOf<T, F>, T>("iexscan", detail::Kind::exscan, Root{}, value, op);
   }
   // `recv` of rank 0 is left as it is.
   template <class S, class R, class F>

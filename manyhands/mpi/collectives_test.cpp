@@ -281,8 +281,42 @@ TEST_CASE("objects are reduced in the order of the ranks") {
     CHECK((comm.allreduce(Text{{0, mine}}, merge) == Text{{0, all}}));
     CHECK((comm.iallreduce(Text{{0, mine}}, merge).get() == Text{{0, all}}));
     CHECK((comm.reduce(Text{{0, mine}}, merge) == (comm.rank() == 0 ? Text{{0, all}} : Text())));
+    const Root last{comm.size() - 1};
+    CHECK(
+        (comm.reduce(Text{{0, mine}}, merge, last) == (comm.rank() == last.root ? Text{{0, all}} : Text())));
     CHECK((comm.scan(Text{{0, mine}}, merge) == Text{{0, before + mine}}));
     CHECK((comm.exscan(Text{{0, mine}}, merge) == (comm.rank() == 0 ? Text() : Text{{0, before}})));
+  });
+}
+
+TEST_CASE("an operation on objects that throws is an error of all who wait for its result") {
+  on_communicators([](const Comm& comm) {
+    if (comm.size() == 1) return;
+    // Throws where what begins with the value of rank 1 comes in from the right: in a tree on rank 0 only.
+    const auto fragile = [](const std::string& a, const std::string& b) {
+      if (b.starts_with('1')) throw std::domain_error("not that one");
+      return a + b;
+    };
+    const std::string mine = std::to_string(comm.rank());
+    const auto outcome = [&](auto call) -> std::string {
+      try {
+        call();
+        return "none";
+      } catch (const std::domain_error&) {
+        return "own";
+      } catch (const Error& error) {
+        CHECK(error.code() == Errc::op);
+        CHECK(std::string_view(error.what()).find("not that one") != std::string_view::npos);
+        return "other";
+      }
+    };
+    const int me = comm.rank();
+    CHECK(outcome([&] { comm.allreduce(mine, fragile); }) == (me == 0 ? "own" : "other"));
+    CHECK(outcome([&] { comm.reduce(mine, fragile, {.root = 1}); }) == (me == 0   ? "own"
+                                                                        : me == 1 ? "other"
+                                                                                  : "none"));
+    CHECK((outcome([&] { comm.scan(mine, fragile); }) == "none") == (me == 0));
+    CHECK(comm.allreduce(1, std::plus<>()) == comm.size());
   });
 }
 

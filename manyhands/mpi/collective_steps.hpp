@@ -1,0 +1,133 @@
+#pragma once
+// What the collectives by value are made of: operations of a few steps, that run through at once or one after
+// the other in a request.
+//
+// Each step starts at most one collective of MPI; sizes are exchanged in one step where the next one needs
+// them. The operations themselves are in bcast_ops.hpp, scatter_ops.hpp and so on, which collectives.hpp
+// includes.
+
+#include <span>
+#include <vector>
+
+#include "manyhands/mpi/collective_calls.hpp"
+#include "manyhands/mpi/large.hpp"
+#include "manyhands/mpi/object.hpp"
+
+namespace manyhands::mpi {
+
+// The rank that a collective of one to all, or all to one, starts from or ends at.
+struct Root {
+  int root = 0;
+};
+
+namespace detail {
+
+template <class R>
+class Steps : public Yields<R> {
+ public:
+  using Result = R;
+  explicit Steps(CommState& state) : state_(state) {}
+
+  // All steps at once, blocking.
+  R run() {
+    for (int i = 0;; ++i) {
+      Launch launch;
+      if (!step(i, launch)) return this->take();
+    }
+  }
+  // One step after the other.
+  bool advance(MPI_Request& native, MPI_Status&) override {
+    for (;;) {
+      if (waiting_ < launch_.further.size()) {
+        native = launch_.further[waiting_++];
+        return false;
+      }
+      launch_ = Launch(How::nonblocking);
+      waiting_ = 0;
+      if (!step(next_++, launch_)) return true;
+      native = launch_.request;
+      if (native != MPI_REQUEST_NULL) return false;
+    }
+  }
+
+ protected:
+  // Starts step i; false if there is none, and all is done. All before is complete when it is called.
+  virtual bool step(int i, Launch& launch) = 0;
+  bool is(int root) const noexcept { return state_.rank == root; }
+  std::size_t ranks() const noexcept { return static_cast<std::size_t>(state_.size); }
+  CommState& state_;
+
+ private:
+  Launch launch_;
+  std::size_t waiting_ = 0;  // the next of launch_.further
+  int next_ = 0;
+};
+
+// A root that is no rank is an error on every rank, before anything is sent.
+void require_root(CommState& state, const char* verb, int root);
+// Throws Error (count) unless there is one item for each rank.
+void require_items(CommState& state, const char* verb, std::size_t items);
+// Throws Error (count) unless there are size() counts, which add up to `total`.
+void require_counts(CommState& state, const char* verb, std::span<const MPI_Count> counts, MPI_Count total);
+// Lengths of `parts` parts of `count` elements that differ by one at most, the longer ones first.
+std::vector<MPI_Count> near_equal(MPI_Count count, int parts);
+// Whether parts that sum up to `total` elements need the wide form.
+inline Width width_of(MPI_Count total) noexcept { return total > large_limit ? Width::wide : Width::narrow; }
+
+template <Plain T>
+Buffer elements(T* data, MPI_Count count) noexcept {
+  return {data, count * Unit<T>::per_element, Unit<T>::type()};
+}
+template <Plain T>
+ConstBuffer elements(const T* data, MPI_Count count) noexcept {
+  return {data, count * Unit<T>::per_element, Unit<T>::type()};
+}
+
+// Counts in MPI elements of parts in elements of T.
+template <Plain T>
+std::vector<MPI_Count> in_units(std::span<const MPI_Count> counts) {
+  std::vector<MPI_Count> units(counts.begin(), counts.end());
+  for (MPI_Count& count : units) count *= Unit<T>::per_element;
+  return units;
+}
+
+inline MPI_Count sum(std::span<const MPI_Count> counts) {
+  MPI_Count total = 0;
+  for (const MPI_Count count : counts) total += count;
+  return total;
+}
+
+// A sequence of packed objects, one for each rank.
+class PackedParts {
+ public:
+  template <class T>
+  void add(const T& value) {
+    ObjectMessage message(wire::never_out_of_band);
+    message.pack(value);
+    const auto* const data = static_cast<const std::byte*>(message.buffer().data);
+    bytes_.insert(bytes_.end(), data, data + message.bytes());
+    counts_.push_back(message.bytes());
+  }
+  std::vector<std::byte>& bytes() noexcept { return bytes_; }
+  std::vector<MPI_Count>& counts() noexcept { return counts_; }
+  void make_room() { bytes_.resize(static_cast<std::size_t>(sum(counts_))); }
+  template <class T>
+  std::vector<T> unpack(CommState& state) const {
+    std::vector<T> values;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < counts_.size(); ++i) {
+      const auto size = static_cast<std::size_t>(counts_[i]);
+      values.push_back(unpack_object<T>(ByteView(bytes_).subspan(at, size),
+                                        {.comm = state.comm, .source = static_cast<int>(i)}));
+      at += size;
+    }
+    return values;
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+  std::vector<MPI_Count> counts_;
+};
+
+}  // namespace detail
+}  // namespace manyhands::mpi
