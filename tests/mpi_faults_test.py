@@ -100,9 +100,24 @@ def check_outside(command, victim):
     return 1
 
 
+def check_differ(command, victim):
+    done = subprocess.run([command, "run", "-n", "3", "-x", "MANYHANDS_CHECK=comm", victim, "differ"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=90,
+                          check=False)
+    words = {"operation": "in different collectives", "root": "name different roots", "size": "name different sizes",
+             "none": "no error"}
+    lines = [line.split(": ", 1) for line in done.stdout.splitlines() if " left" not in line]
+    good = [line for line in lines if len(line) == 2 and words.get(line[0], "?") in line[1]]
+    if done.returncode == 0 and len(lines) == 3 * 8 and len(good) == len(lines):
+        return 0
+    print("collectives in which the ranks differ:\n" + done.stdout)
+    return 1
+
+
 def main():
     command, victim = sys.argv[1:3]
-    sys.exit(min(1, check_leaks(command, victim) + check_outside(command, victim) + check_all_faults(command, victim)))
+    sys.exit(min(1, check_leaks(command, victim) + check_outside(command, victim) + check_differ(command, victim)
+                    + check_all_faults(command, victim)))
 
 
 if __name__ == "__main__":

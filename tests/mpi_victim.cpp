@@ -3,7 +3,8 @@
 //
 //   mpi_victim CALL FAULT     all ranks meet, then the last one does FAULT and the others CALL
 //   mpi_victim leaks          uses much of the library; says which handles of MPI were made and not freed
-//   mpi_victim outside        calls before MPI is initialised and after it is finalized, and what comes
+//   mpi_victim differ         collectives in which the ranks differ (with MANYHANDS_CHECK=comm), and what
+//   comes mpi_victim outside        calls before MPI is initialised and after it is finalized, and what comes
 #include <unistd.h>
 
 #include <csignal>
@@ -137,6 +138,45 @@ int outside() {
   return 0;
 }
 
+void differ() {
+  const auto& world = mpi::world();
+  const int rank = world.rank();
+  const auto attempt = [&](const char* what, auto call) {
+    try {
+      call();
+      std::printf("%s: rank %d: no error\n", what, rank);
+    } catch (const mpi::Error& error) {
+      std::printf("%s: rank %d: %s\n", what, rank, error.what());
+    }
+  };
+  std::vector<int> data(6, 1);
+  std::vector<int> all(18);
+  attempt("operation", [&] { rank == 0 ? world.barrier() : world.bcast_into(data); });
+  attempt("operation", [&] {
+    rank == 0 ? static_cast<void>(world.allgather(rank))
+              : static_cast<void>(world.bcast(std::string("text")));
+  });
+  attempt("root", [&] { world.bcast_into(data, {.root = rank == 0 ? 1 : 0}); });
+  attempt("root",
+          [&] { static_cast<void>(world.reduce(std::string("text"), std::plus<>(), {.root = rank})); });
+  attempt("root",
+          [&] { static_cast<void>(world.scatter(std::vector<int>(3), {.root = rank == 0 ? 99 : 0})); });
+  attempt("size", [&] { world.bcast_into(std::span(data).first(rank == 0 ? 3 : 6)); });
+  attempt("size", [&] {
+    world.allreduce_into(mpi::in_place, std::span(all).first(rank == 0 ? 3 : 6), std::plus<>());
+  });
+  // What looks different and is right.
+  attempt("none", [&] {
+    if (rank == 0) {
+      world.reduce_into(mpi::in_place, data, std::plus<>());
+    } else {
+      world.reduce_into(data, std::vector<int>(), std::plus<>());
+    }
+    rank == 0 ? world.gather_into(data, all) : world.gather_into(data, std::vector<int>());
+    static_cast<void>(world.scatter_range(rank == 0 ? all : std::vector<int>()));
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -145,6 +185,10 @@ int main(int argc, char** argv) {
   if (call == "outside") return outside();
   const mpi::Environment env(argc, argv);
   const auto& world = mpi::world();
+  if (call == "differ") {
+    differ();
+    return 0;
+  }
   if (call == "leaks") {
     use_everything();
     return 0;

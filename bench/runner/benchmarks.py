@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
-from pathlib import Path
 
-from runner.model import Benchmark, Context, Measured, Program, Skipped, Table, Target, cpp_peer, ours, python_peer
+from runner.model import Benchmark, Context, Measured, Program, Table, Target, cpp_peer, ours, python_peer
 from runner.mpi import MPI
-from runner.processes import SideFailed, run_limited
+from runner.processes import run_limited
+from runner.raytracer import render
 
 MS, US, MB = 1e-3, 1e-6, 1e6
 
@@ -203,23 +201,7 @@ RAYTRACE_ROWS = tuple(f"{what}: {on}" for what in ("time", "speedup") for on in 
 
 
 def raytrace(context: Context) -> Measured:
-    program = context.build / "examples" / "raytracer" / "raytrace"
-    if not program.exists():
-        raise Skipped("examples/raytracer is not built")
-    scene = context.root / "examples" / "raytracer" / "still_life.obj"
-    with tempfile.TemporaryDirectory(prefix="manyhands-bench-") as folder:
-        options = ["-o", str(Path(folder) / "out.png"), "--on", "serial,threads,processes", "--workers", "2"]
-        size = ["--size", "240x160", "--samples", "16"]
-        table = run_limited([str(program), str(scene), *options, *size], 120.0).stdout
-    measured = Measured()
-    # "threads             2    0.00 s    0.59 s      1.61      1.90": executor, workers, ready, render, speedup, Mrays/s
-    for match in re.finditer(r"^(serial|threads|processes) +\d+ +[\d.]+ s +([\d.]+) s +([\d.]+) ", table, re.MULTILINE):
-        executor, seconds, speedup = match.groups()
-        measured.samples[f"time: {executor}"] = [float(seconds)]
-        measured.samples[f"speedup: {executor}"] = [float(speedup)]
-    if set(measured.samples) != set(RAYTRACE_ROWS):
-        raise SideFailed("its table was not understood")
-    return measured
+    return render(context, "raytrace", [], ("serial", "threads", "processes"))
 
 
 RAYTRACE = Benchmark(

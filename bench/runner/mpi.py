@@ -6,6 +6,7 @@ from typing import Callable
 
 from runner.model import Benchmark, Context, Measured, Program, Skipped, Table, Target, parse_side
 from runner.processes import SideFailed, run_limited
+from runner.raytracer import render
 
 NS, US = 1e-9, 1e-6
 LIMIT_SECONDS = 180.0
@@ -38,6 +39,19 @@ def job(name: str, mpi: str, ranks: int, program: Callable[[Context], list[str]]
     return Program(name, run, rows, rounds)
 
 
+def raytracer(mpi: str) -> Program:
+    def run(context: Context) -> Measured:
+        name = "raytrace" if mpi == MPIS[0] else f"raytrace_{mpi}"
+        start = [str(context.build / "bin" / "manyhands"), "run", "--mpi", mpi, "-n", "2", "--bind", "core"]
+        return render(context, name, start, ("serial", "mpi"), f"{mpi} ")
+
+    return Program("raytracer", run, rendered(mpi), rounds=3)
+
+
+def rendered(mpi: str) -> tuple[str, ...]:
+    return tuple(f"{mpi} {what}: {on}" for what in ("time", "speedup") for on in ("serial", "mpi"))
+
+
 def built(name: str, mpi: str, *arguments: str) -> Callable[[Context], list[str]]:
     return lambda context: [str(context.build / "bench" / f"mpi_{name}_{mpi}"), mpi, *arguments]
 
@@ -64,6 +78,7 @@ def programs(mpi: str) -> list[Program]:
         job("messages", mpi, 2, built("compare", mpi, "messages"), sides(mpi, ALL_MESSAGES, "raw C", "ours") + above),
         job("collectives", mpi, 4, built("compare", mpi, "collectives"), sides(mpi, ALL_COLLECTIVES, "raw C", "ours")),
         job("pool", mpi, 2, built("pool", mpi), (f"{mpi} task: ours",)),
+        raytracer(mpi),
     ]
     if "Boost.MPI" in PEERS_OF[mpi]:
         found.append(job("boost", mpi, 2, built("boost", mpi), sides(mpi, ALL_MESSAGES, "Boost.MPI"), rounds=3))
@@ -97,6 +112,8 @@ def tables(mpi: str) -> list[Table]:
         table(mpi, "the talk's dict", ("dict",), {}, "mpi4py send", dict_above),
         table(mpi, "collectives, 4 ranks", ALL_COLLECTIVES, {case: 1.05 for case in ALL_COLLECTIVES}),
         Table(f"tasks that do nothing, 2 ranks, time per task ({mpi})", "s", tasks[0], tasks, times_ten),
+        Table(f"ray tracer, 240x160, 16 samples, 2 ranks ({mpi})", "s", "", rendered(mpi)[:2]),
+        Table(f"ray tracer, speedup over serial ({mpi})", "x", "", rendered(mpi)[3:], {rendered(mpi)[3]: Target(1.8, at_least=True)}),
     ]
 
 

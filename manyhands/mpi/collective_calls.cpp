@@ -151,18 +151,14 @@ int in_pieces(const ConstBuffer& send, const Buffer& recv, Launch& launch, Call 
   return MPI_SUCCESS;
 }
 
-bool checks_communicate() {
-  static const bool wanted = [] {
-    const char* const value = std::getenv("MANYHANDS_CHECK");
-    return value != nullptr && std::string_view(value).find("comm") != std::string_view::npos;
-  }();
-  return wanted;
-}
-
 }  // namespace
 
-void verify(CommState& state, const char* operation, int root, MPI_Count bytes) {
-  if (!checks_communicate()) return;
+const bool checks_communicate = [] {
+  const char* const value = std::getenv("MANYHANDS_CHECK");
+  return value != nullptr && std::string_view(value).find("comm") != std::string_view::npos;
+}();
+
+void compare_notes(CommState& state, const char* operation, int root, MPI_Count bytes) {
   std::uint32_t hash = 2166136261U;  // FNV-1a
   for (const char* c = operation; *c != 0; ++c) hash = (hash ^ static_cast<unsigned char>(*c)) * 16777619U;
   const std::int64_t mine[] = {

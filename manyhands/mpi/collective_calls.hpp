@@ -82,9 +82,14 @@ void reduce_scatter(CommState& state, const ConstBuffer& send, const Buffer& rec
 void scan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch);
 void exscan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch);
 
-// MANYHANDS_CHECK=comm in the environment: before each blocking collective all ranks compare what they are
-// about to do, and all throw Error if operation, root or size differ. Costs an allreduce each.
-void verify(CommState& state, const char* operation, int root, MPI_Count bytes);
+// Whether MANYHANDS_CHECK=comm is in the environment: before each blocking collective all ranks compare what
+// they are about to do, and all throw Error if operation, root or size differ. Costs an allreduce each.
+extern const bool checks_communicate;
+void compare_notes(CommState& state, const char* operation, int root, MPI_Count bytes);
+inline void verify(CommState& state, const char* operation, int root, MPI_Count bytes) {
+  if (checks_communicate) [[unlikely]]
+    compare_notes(state, operation, root, bytes);
+}
 
 // Several requests, and what they need, as one operation.
 class Launched final : public Yields<void> {

@@ -2,11 +2,12 @@
 // Collectives: what all ranks of a communicator do together, blocking; the second half of Comm.
 //
 //   auto config = world.bcast(world.rank() == 0 ? load() : Config{});
-//   int mine = world.scatter(one_per_rank);              std::vector<int> all = world.gather(mine);
-//   auto part = world.scatter_range(vector);             // cut into near-equal parts
-//   double sum = world.allreduce(x, std::plus<>());      auto sums = world.allreduce(histogram,
-//   std::plus<>()); mpi::Ragged<Edge> in = world.alltoall(out);          // one part of any length for each
-//   rank
+//   int mine = world.scatter(one_per_rank);
+//   std::vector<int> all = world.gather(mine);
+//   auto part = world.scatter_range(vector);                    // cut into near-equal parts
+//   double sum = world.allreduce(x, std::plus<>());
+//   auto sums = world.allreduce(histogram, std::plus<>());      // element by element
+//   mpi::Ragged<Edge> in = world.alltoall(out);                 // one part of any length for each rank
 //
 // Two forms of each. By value: sizes are exchanged where they differ, any packable type works, the result is
 // returned.
@@ -16,8 +17,8 @@
 //
 // All ranks call the same collectives in the same order with the same root and, for `_into`, matching sizes;
 // otherwise MPI may report truncation, hang, or give wrong data. With MANYHANDS_CHECK=comm in the environment
-// the `_into` forms compare operation, root and sizes first, and all ranks throw Error if they differ.
-// Errors: Error with class root, count, type ...
+// all blocking collectives compare operation and root first, and those `_into` memory also the size if it is
+// the same on all ranks; all ranks throw Error if they differ. Errors: Error with class root, count, type ...
 
 #include <numeric>
 #include <vector>
@@ -375,9 +376,20 @@ class Collectives : public PointToPoint {
 
  private:
   // ---- By value: an operation of steps, run through or started.
+  template <class... Args>
+  static int root_among(const Args&... args) {
+    int root = -1;
+    const auto look_at = [&](const auto& argument) {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(argument)>, Root>) root = argument.root;
+    };
+    (look_at(args), ...);
+    return root;
+  }
   template <class Op, class... Args>
   auto run(const char* verb, Args&&... args) const {
-    Op operation(state(verb), std::forward<Args>(args)...);
+    detail::CommState& here = state(verb);
+    detail::verify(here, verb, root_among(args...), -1);
+    Op operation(here, std::forward<Args>(args)...);
     return operation.run();
   }
   template <class Op, class T, class... Args>
@@ -492,7 +504,11 @@ class Collectives : public PointToPoint {
   void reduce_blocking(const char* verb, int root, const S& send, R& recv, const F& op, Call call) const {
     const detail::OpHandle handle = detail::op_handle<detail::ElementOf<R>>(op);
     detail::CommState& here = state(verb);
-    detail::verify(here, verb, root, bytes_of(send));
+    if constexpr (std::is_same_v<S, InPlace>) {
+      detail::verify(here, verb, root, bytes_of(recv));
+    } else {
+      detail::verify(here, verb, root, bytes_of(send));
+    }
     detail::Launch launch;
     call(here, detail::counted(send, handle.type()), detail::counted_writable(recv, handle.type()),
          handle.op(), launch);

@@ -106,8 +106,8 @@ MPI_Datatype native_type() noexcept {
 // where it lies. Value-like handle with one owner; committed. Freeing it while messages of it are under way
 // is allowed. Any thread.
 //
-//   auto column = mpi::Datatype::vector<double>(rows, 1, columns);            // one column of a row-major
-//   matrix comm.send(mpi::buffer(&matrix[0][2], 1, column), {.dest = 1});
+//   auto column = mpi::Datatype::vector<double>(rows, 1, columns);   // one column of a row-major matrix
+//   comm.send(mpi::buffer(&matrix[0][2], 1, column), {.dest = 1});
 class Datatype {
  public:
   Datatype() = default;  // none

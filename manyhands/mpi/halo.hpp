@@ -2,11 +2,11 @@
 // Halo: keeps the ghost layers of a field that is spread over a grid of ranks up to date.
 //
 //   mpi::Cart grid(world, {.dims = {0, 0}, .periodic = {true, false}});
-//   std::vector<double> field((ny + 2) * (nx + 2));                      // own cells, and one layer around
-//   them mpi::Halo halo(grid, mpi::grid_view(field.data(), {ny + 2, nx + 2}), {.width = 1}); for (int step =
-//   0; step < steps; ++step) {
+//   std::vector<double> field((ny + 2) * (nx + 2));          // own cells, and one layer around them
+//   mpi::Halo halo(grid, mpi::grid_view(field.data(), {ny + 2, nx + 2}), {.width = 1});
+//   for (int step = 0; step < steps; ++step) {
 //     auto exchange = halo.start();
-//     update_inner_cells();                                              // while the layers travel
+//     update_inner_cells();                                  // while the layers travel
 //     exchange.wait();
 //     update_border_cells();
 //   }

@@ -8,7 +8,8 @@
 //
 // A callable T(const T&, const T&) must be associative; it is called with the operands in the order of the
 // ranks. One that is commutative as well may be wrapped in mpi::commutative(f), which leaves the MPI more
-// freedom. If it throws, the job ends: MPI has no way to carry an exception.
+// freedom. If it throws on plain values, the job ends: MPI has no way to carry an exception. (On objects MPI
+// does not call it: see collectives.hpp.)
 
 #include <concepts>
 #include <functional>

@@ -1,11 +1,11 @@
 #pragma once
 // PointToPoint: messages from one rank to another; the first half of every communicator.
 //
-//   world.send(v, {.dest = 1, .tag = 11});                        // a number, struct, vector, string, map
-//   ...: any type auto v = world.recv<std::vector<double>>({.source = 0});      // sized by what comes
-//   world.recv_into(std::span(memory), {.source = 0});            // where it shall lie: no allocation,
-//   MPI_Recv as it is auto [value, source, tag] = world.recv_from<Job>();           // from anybody auto sent
-//   = world.isend(std::move(v), {.dest = 1});           // owns v; get() gives it back
+//   world.send(v, {.dest = 1, .tag = 11});                     // a number, struct, vector, map: any type
+//   auto v = world.recv<std::vector<double>>({.source = 0});   // sized by what comes
+//   world.recv_into(std::span(memory), {.source = 0});         // where it shall lie: MPI_Recv, no allocation
+//   auto [value, source, tag] = world.recv_from<Job>();        // from anybody
+//   auto sent = world.isend(std::move(v), {.dest = 1});        // owns v; get() gives it back
 //
 // Plain values and flat ranges (datatype.hpp) travel from and to where they lie, as the MPI datatype of their
 // elements, and can be exchanged with C and Fortran; everything else is packed, and both sides name the same

@@ -1,8 +1,8 @@
 #pragma once
 // mpi::Pool: the executor over the ranks of a communicator, without spawning anything.
 //
-//   mh::mpi::Pool pool(mh::mpi::world());   // ranks 1, 2, ... run tasks in here, until rank 0's pool is
-//   closed if (pool) {                             // rank 0
+//   mh::mpi::Pool pool(mh::mpi::world());   // ranks 1, 2, ... run tasks in here until rank 0 closes its pool
+//   if (pool) {                             // rank 0
 //     auto squares = pool.map(f, xs, {.progress = mh::progress_bar("squares")});
 //   }
 //

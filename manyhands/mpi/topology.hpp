@@ -1,8 +1,9 @@
 #pragma once
 // Cart, Graph, DistGraph: communicators whose ranks have places in a grid, or neighbours in a graph.
 //
-//   mpi::Cart grid(mpi::world(), {.dims = {0, 0}, .periodic = {true, false}});   // 0: mpi::dims_create
-//   chooses auto [up, down] = grid.shift(0); auto coords = grid.coords(); // of this rank
+//   mpi::Cart grid(mpi::world(), {.dims = {0, 0}, .periodic = {true, false}});   // 0: chosen by dims_create
+//   auto [up, down] = grid.shift(0);
+//   auto coords = grid.coords();                                                 // of this rank
 //
 // They are made collectively, by all ranks with the same arguments (DistGraph: each with its own part), and
 // have everything that a Comm has, and the collectives of neighborhood.hpp. Errors: mpi::Error with class

@@ -2,8 +2,7 @@
 // Window<T>: memory of each rank that the others read and change without its help (one-sided communication).
 //
 //   mpi::Window<long> counter(world, world.rank() == 0 ? 1 : 0);
-//   const long ticket = counter.fetch_add(0, 0, 1);              // rank 0, element 0: locks, operates,
-//   unlocks
+//   const long ticket = counter.fetch_add(0, 0, 1);   // rank 0, element 0: locks, operates, unlocks
 //
 //   mpi::Window<double> w(world, n);
 //   w.fence();  w.put(right, 0, edge);  w.fence();               // all together
