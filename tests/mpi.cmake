@@ -19,6 +19,14 @@ foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
   endforeach()
 endforeach()
 
+# MANYHANDS_CHECK=comm has nothing to say against right programs.
+foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+  add_test(NAME mpi.${flavour}.check COMMAND ${MANYHANDS_MPIEXEC_${flavour}} -n 3 $<TARGET_FILE:test_mpi_${flavour}>
+    "--test-case-exclude=a wrong root*")
+  set_tests_properties(mpi.${flavour}.check PROPERTIES TIMEOUT 300 PROCESSORS 2
+    ENVIRONMENT "MANYHANDS_CHECK=comm;${mpi_environment};${mpi_environment_${flavour}}")
+endforeach()
+
 # More than 2^31 elements, for real.
 foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
   add_executable(mpi_large_${flavour} mpi_large.cpp)
