@@ -52,6 +52,25 @@ void check_range(const mpi::Comm& world) {
   }
 }
 
+// Parts that fit, of a whole that does not.
+void check_parts(const mpi::Comm& world) {
+  std::vector<char> whole;
+  if (world.rank() == 0) {
+    whole.resize(many);
+    for (std::size_t i = 0; i < many; i += 4095) whole[i] = byte_at(i);
+  }
+  const std::vector<char> part = world.scatter_range(whole);
+  std::vector<char>().swap(whole);
+  const std::size_t first = world.rank() == 0 ? 0 : (many + 1) / 2;
+  require(part.size() == (world.rank() == 0 ? (many + 1) / 2 : many / 2), "length of a part");
+  for (std::size_t i = (first + 4094) / 4095 * 4095; i < first + part.size(); i += 4095)
+    require(part[i - first] == byte_at(i), "scatter_range");
+  const mpi::Ragged<char> gathered = world.gather(part);
+  if (world.rank() != 0) return;
+  require(gathered.values().size() == many, "length of what was gathered");
+  for (std::size_t i = 0; i < many; i += 4095) require(gathered.values()[i] == byte_at(i), "gather");
+}
+
 void check_object(const mpi::Comm& world) {
   constexpr std::size_t count = (std::size_t{3} << 30) / sizeof(double);
   if (world.rank() == 0) {
@@ -76,6 +95,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   check_range(world);
+  check_parts(world);
   check_object(world);
   if (world.rank() == 0) std::printf("all arrived\n");
 }
