@@ -349,6 +349,18 @@ class Collectives : public PointToPoint {
     reduce_scatter_into(range, mine, counts, op);
     return mine;
   }
+  template <Flat Range, class F>
+  auto ireduce_scatter(const Range& range, const F& op) const {
+    return ireduce_scatter(range,
+                           detail::near_equal(static_cast<MPI_Count>(std::ranges::size(range)), size()), op);
+  }
+  template <Flat Range, class F>
+  auto ireduce_scatter(const Range& range, std::span<const MPI_Count> counts, const F& op) const {
+    using T = std::ranges::range_value_t<Range>;
+    return start<detail::ReduceScatterParts<T, F>, std::vector<T>>(
+        "ireduce_scatter", std::vector<T>(std::ranges::begin(range), std::ranges::end(range)),
+        std::vector<MPI_Count>(counts.begin(), counts.end()), op);
+  }
   template <class S, class R, class F>
   void reduce_scatter_into(const S& send, R&& recv, const F& op) const {
     reduce_blocking("reduce_scatter", -1, send, recv, op, &detail::reduce_scatter_block);
@@ -369,6 +381,12 @@ class Collectives : public PointToPoint {
   Request<void> ireduce_scatter_into(const S& send, R&& recv, std::span<const MPI_Count> counts,
                                      const F& op) const {
     return reduce_request("ireduce_scatter", send, recv, op, detail::ReduceScatterBy{counts});
+  }
+  template <class S, class R, class F>
+  Persistent reduce_scatter_init(const S& send, R&& recv, std::span<const MPI_Count> counts,
+                                 const F& op) const {
+    return reduce_persistent("reduce_scatter_init", send, recv, op,
+                             detail::ReduceScatterBy{std::vector<MPI_Count>(counts.begin(), counts.end())});
   }
 
  protected:

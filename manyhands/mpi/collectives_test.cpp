@@ -256,6 +256,20 @@ TEST_CASE("reductions of values, ranges and structs by standard and own operatio
       const auto lengths = detail::near_equal(count, n);
       CHECK(comm.reduce_scatter(ones, std::plus<>()) ==
             std::vector<int>(static_cast<std::size_t>(lengths[static_cast<std::size_t>(me)]), n));
+      CHECK(comm.ireduce_scatter(ones, std::plus<>()).get() == comm.reduce_scatter(ones, std::plus<>()));
+      std::vector<MPI_Count> all_to_last(static_cast<std::size_t>(n));
+      all_to_last.back() = count;
+      const std::vector<int> of_last = me == n - 1 ? sums : std::vector<int>();
+      CHECK(comm.ireduce_scatter(ones, all_to_last, std::plus<>()).get() == of_last);
+      std::vector<int> mine(of_last.size());
+      auto again = comm.reduce_scatter_init(ones, mine, all_to_last, std::plus<>());
+      all_to_last.clear();  // it has its own
+      for (int round = 0; round < 3; ++round) {
+        mine.assign(mine.size(), 0);
+        again.start();
+        again.wait();
+        CHECK(mine == of_last);
+      }
       const std::vector<int> blocks(static_cast<std::size_t>(count * n), 1);
       comm.reduce_scatter_into(blocks, got, std::plus<>());
       CHECK(got == sums);

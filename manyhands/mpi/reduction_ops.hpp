@@ -68,8 +68,9 @@ struct ReduceTo {
     reduce(state, send, recv, op, root, launch);
   }
 };
+template <class Counts>
 struct ReduceScatterBy {
-  std::span<const MPI_Count> counts;
+  Counts counts;
   void operator()(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op,
                   Launch& launch) const {
     reduce_scatter(state, send, recv, counts, op, launch);
@@ -124,6 +125,35 @@ class ReduceDirect final : public Steps<T> {
   OpHandle handle_;
   T mine_;
   T result_{};
+};
+
+// The element-wise reduction of ranges, of which each rank gets its part.
+template <Plain T, class F>
+class ReduceScatterParts final : public Steps<std::vector<T>> {
+ public:
+  ReduceScatterParts(CommState& state, std::vector<T> values, std::vector<MPI_Count> counts, const F& op)
+      : Steps<std::vector<T>>(state),
+        op_(op),
+        handle_(op_handle<T>(op_)),
+        values_(std::move(values)),
+        counts_(std::move(counts)) {
+    require_counts(state, "reduce_scatter", counts_, static_cast<MPI_Count>(values_.size()));
+    mine_.resize(static_cast<std::size_t>(counts_[static_cast<std::size_t>(state.rank)]));
+  }
+  std::vector<T> take() override { return std::move(mine_); }
+
+ private:
+  bool step(int i, Launch& launch) override {
+    if (i > 0) return false;
+    reduce_scatter(this->state_, counted(values_, handle_.type()), counted_writable(mine_, handle_.type()),
+                   counts_, handle_.op(), launch);
+    return true;
+  }
+  F op_;
+  OpHandle handle_;
+  std::vector<T> values_;
+  std::vector<MPI_Count> counts_;
+  std::vector<T> mine_;
 };
 
 // Objects, and text as a whole, of the nonblocking forms: all are gathered where the result is wanted, and
