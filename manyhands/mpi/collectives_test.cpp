@@ -219,7 +219,7 @@ TEST_CASE("reductions of values, ranges and structs by standard and own operatio
     CHECK((comm.allreduce(value<Point>(me), std::plus<>()).id == n * (n - 1) / 2));
     // A lambda without and one with state; not commutative: the last rank's wins.
     CHECK(comm.allreduce(me, [](int, int b) { return b; }) == n - 1);
-    const int offset = 10;
+    int offset = 10;  // not const: as a constant it would be no state of the lambdas
     CHECK(comm.allreduce(me, [offset](int a, int b) { return a + b + offset; }) ==
           n * (n - 1) / 2 + (n - 1) * offset);
     CHECK(comm.allreduce(me, commutative([](int a, int b) { return std::max(a, b); })) == n - 1);

@@ -188,7 +188,7 @@ void goes_to_disk(const Comm& comm, const std::string& path, std::size_t count) 
 
 TEST_CASE("blocks of all ranks are written and read in every way") {
   const Folder folder;
-  for (const std::size_t count : {0, 1, 7, 1000}) goes_to_disk<int>(world(), folder / "int", count);
+  for (const std::size_t count : {0U, 1U, 7U, 1000U}) goes_to_disk<int>(world(), folder / "int", count);
   goes_to_disk<double>(world(), folder / "double", 7);
   goes_to_disk<char>(world(), folder / "char", 7);
   goes_to_disk<Particle>(world(), folder / "particle", 7);

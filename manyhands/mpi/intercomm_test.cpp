@@ -193,7 +193,7 @@ TEST_CASE("collectives cross from one group to the other, with every type and ro
   exchanges<bool>(s);
   exchanges<std::complex<double>>(s);
   exchanges<Particle>(s);
-  for (const std::size_t count : {1, 7, 1000}) flat_exchanges(s, count);
+  for (const std::size_t count : {1U, 7U, 1000U}) flat_exchanges(s, count);
   const MPI_Count limit = std::exchange(detail::large_limit, 5);
   flat_exchanges(s, 13);
   detail::large_limit = limit;

@@ -138,7 +138,6 @@ MPI_Count block_count(MPI_Count count, std::size_t blocks, const char* verb, MPI
 
 }  // namespace detail
 
-using detail::About;
 using detail::NeighborCall;
 
 Comm Neighborhood::internal(const char* verb) const { return Comm::view(detail::internal_of(state(verb))); }
@@ -230,7 +229,7 @@ Persistent Neighborhood::init_same(NeighborCall call, ConstBuffer out, Buffer in
       call == NeighborCall::allgather ? &MPI_Ineighbor_allgather : &MPI_Ineighbor_alltoall;
   const MPI_Comm comm = here.comm;
   return Persistent(
-      [out, in, n = n, m = m, nonblocking, comm, verb] {
+      [out, in, n, m, nonblocking, comm, verb] {
         MPI_Request request = MPI_REQUEST_NULL;
         const int code = detail::with_counts(
             n, out.type, m, in.type,

@@ -43,7 +43,7 @@ TEST_CASE("rank 0 maps over all ranks and the others fall through when it is don
                        std::vector<std::tuple<int, std::string>>{{1, "a"}, {2, "b"}}) ==
           std::vector<std::string>{"a1", "b2"});
     pool.map([](int) {}, std::vector<int>{1, 2, 3});
-    const int factor = 3;
+    int factor = 3;  // not const: as a constant it would be no state of the lambda
     CHECK(pool.apply([factor](int x) { return factor * x; }, 14) == 42);
     pool.apply([] {});
   }

@@ -191,7 +191,7 @@ void all_exchanges(const Neighborhood& comm, const Origins& origins) {
   exchanges<std::string>(comm, origins);
   exchanges<std::vector<int>>(comm, origins);
   exchanges<Job>(comm, origins);
-  for (const std::size_t count : {0, 1, 7, 1000}) {
+  for (const std::size_t count : {0U, 1U, 7U, 1000U}) {
     flat_exchanges<Particle>(comm, origins, count);
   }
   flat_exchanges<double>(comm, origins, 1000);

@@ -138,7 +138,7 @@ void goes_round(const Comm& comm, std::size_t count) {
 }
 
 TEST_CASE("values and ranges are put and got in every mode of synchronisation") {
-  for (const std::size_t count : {0, 1, 7, 1000}) goes_round<int>(world(), count);
+  for (const std::size_t count : {0U, 1U, 7U, 1000U}) goes_round<int>(world(), count);
   goes_round<double>(world(), 7);
   goes_round<char>(world(), 7);
   goes_round<std::complex<double>>(world(), 7);
