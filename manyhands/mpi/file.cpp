@@ -69,13 +69,18 @@ bool too_long(const std::string& path) {
   return path.size() >= PATH_MAX;
 }
 
+// What is wrong with a name that no MPI may see; null if it may.
+const char* unfit(const std::string& path) {
+  if (path.empty()) return "the name is empty";  // MPICH 4.0 writes "." into its copy of one byte
+  return too_long(path) ? std::strerror(ENAMETOOLONG) : nullptr;
+}
+
 // Why a file cannot be opened: MPIs tell some of it as "other error", and not all the same.
 std::optional<Reason> reason_of(const std::string& path, Mode mode) {
   struct stat status{};
   const bool exists = ::stat(path.c_str(), &status) == 0;
   const int error = exists ? 0 : errno;
   const auto because = [&](Errc code, int number) { return Reason{code, std::strerror(number)}; };
-  if (path.empty()) return Reason{Errc::bad_file, "the name is empty"};
   if (exists && S_ISDIR(status.st_mode)) return because(Errc::bad_file, EISDIR);
   if (exists && has(mode, Mode::exclusive) && has(mode, Mode::create))
     return because(Errc::file_exists, EEXIST);
@@ -282,7 +287,7 @@ File::File(const Comm& comm, const std::string& path, Mode mode, const Info& inf
   state.path = path;
   return_errors();
   if (!comm) fail_file(Errc::comm, "File", state, "the communicator is empty");
-  if (too_long(path)) fail_file(Errc::bad_file, "File", state, std::strerror(ENAMETOOLONG));
+  if (const char* const why = unfit(path)) fail_file(Errc::bad_file, "File", state, why);
   if (!has(mode, Mode::read | Mode::write))
     fail_file(Errc::amode, "File", state, "the mode has neither Mode::read nor Mode::write");
   if (!has(mode, Mode::write) && has(mode, Mode::create | Mode::exclusive | Mode::truncate))
@@ -344,8 +349,8 @@ void File::close() {
 void delete_file(const std::string& path, const Info& info) {
   detail::require_active("delete_file");
   return_errors();
-  if (too_long(path))
-    detail::fail(Errc::bad_file, "delete_file", {.subject = path.c_str()}, std::strerror(ENAMETOOLONG));
+  if (const char* const why = unfit(path))
+    detail::fail(Errc::bad_file, "delete_file", {.subject = path.c_str()}, why);
   const int code = MPI_File_delete(path.c_str(), info.native());
   if (code == MPI_SUCCESS) return;
   const std::string subject = "\"" + path + "\"";

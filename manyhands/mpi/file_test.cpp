@@ -387,6 +387,7 @@ TEST_CASE("errors of files name the file and have the same class on every MPI") 
   CHECK(code_of([&] { File(Comm(), folder / "x", create); }) == Errc::comm);
   CHECK(code_of([&] { static_cast<void>(File::adopt(MPI_FILE_NULL)); }) == Errc::file);
   CHECK(code_of([&] { delete_file(folder / "missing"); }) == Errc::no_such_file);
+  CHECK(code_of([&] { delete_file(""); }) == Errc::bad_file);
   {
     const File f(comm, folder / "there", create);
     CHECK(code_of([&] { f.write_at(-1, 1); }) == Errc::arg);
