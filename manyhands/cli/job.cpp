@@ -256,6 +256,7 @@ class Job {
   void start_launcher() {
     const auto command = whole_command();
     std::vector<char*> words;
+    words.reserve(command.size() + 1);
     for (const auto& word : command) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);
     std::array<std::array<int, 2>, 2> pipes{};
@@ -536,7 +537,7 @@ class Job {
       return {128 + interrupt_,
               fmt::format("ended by {}, with all {} ranks", signal_name(interrupt_), options_.ranks)};
     if (cause_ == Cause::output_closed) return {128 + SIGPIPE, ""};
-    if (failure_ && failure_->kind == ReportKind::signalled) return killed();
+    if (failure_ && failure_->kind == ReportKind::signalled) return killed(*failure_);
     if (abort_) {
       const int launcher =
           launcher_status_ && WIFEXITED(*launcher_status_) ? WEXITSTATUS(*launcher_status_) : 0;
@@ -561,11 +562,10 @@ class Job {
     return launcher_verdict();
   }
 
-  std::pair<int, std::string> killed() const {
-    const char* const hint = failure_->code == SIGKILL ? " - by somebody, or because memory ran out" : "";
-    return {128 + failure_->code,
-            fmt::format("rank {} (pid {}) was killed by {}{}; the job was ended", failure_->rank,
-                        failure_->pid, signal_name(failure_->code), hint)};
+  static std::pair<int, std::string> killed(const Report& failure) {
+    const char* const hint = failure.code == SIGKILL ? " - by somebody, or because memory ran out" : "";
+    return {128 + failure.code, fmt::format("rank {} (pid {}) was killed by {}{}; the job was ended",
+                                            failure.rank, failure.pid, signal_name(failure.code), hint)};
   }
 
   std::pair<int, std::string> launcher_verdict() const {

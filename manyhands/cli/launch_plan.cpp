@@ -387,6 +387,7 @@ LaunchPlan plan_launch(const RunOptions& options, const Machine& machine) {
 
 std::string to_string(const LaunchPlan& plan) {
   std::vector<std::string> words;
+  words.reserve(plan.environment.size() + plan.command.size() + 2 + plan.program.size());
   for (const auto& [name, value] : plan.environment) words.push_back(name + "=" + quoted(value));
   for (const auto& word : plan.command) words.push_back(quoted(word));
   if (!plan.preload.empty()) words.insert(words.end(), {"env", "LD_PRELOAD=" + quoted(plan.preload)});

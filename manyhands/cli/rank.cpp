@@ -146,7 +146,7 @@ class Rank {
       if (was_ended_ && !status_ && now_ns() > end_ns_) kill_descendants(::getpid());
     }
     last_words();
-    return finish();
+    return finish(*status_);
   }
 
  private:
@@ -197,7 +197,7 @@ class Rank {
     if (::poll(polled.data(), polled.size(), timeout_ms) < 0 && errno != EINTR)
       throw_errno("wait for the program");
     if (polled[0].revents != 0) take_signals();
-    if (polled[1].revents != 0) take_orders();
+    if (socket_ && polled[1].revents != 0) take_orders();
     for (std::size_t i = 0; i < streams_.size(); ++i) {
       if (polled[2 + i].revents != 0) static_cast<void>(forward(streams_[i]));
     }
@@ -301,9 +301,10 @@ class Rank {
     }
   }
 
-  int finish() {
-    const bool signalled = WIFSIGNALED(*status_);
-    const int code = signalled ? WTERMSIG(*status_) : WEXITSTATUS(*status_);
+  // Reports how the program ended, from what waitpid said of it; returns the exit status to end with.
+  int finish(int status) {
+    const bool signalled = WIFSIGNALED(status);
+    const int code = signalled ? WTERMSIG(status) : WEXITSTATUS(status);
     if (signalled || was_ended_) kill_descendants(::getpid());
     if (socket_) {
       const auto kind = exec_error_ != 0 ? ReportKind::not_started

@@ -65,12 +65,11 @@ class Arguments {
   }
 
   std::string value() {
-    if (!value_) {
-      if (words_.empty()) throw UsageError(option_ + " needs a value");
-      value_ = words_.front();
-      words_ = words_.subspan(1);
-    }
-    return *std::exchange(value_, std::nullopt);
+    if (auto joined = std::exchange(value_, std::nullopt)) return *std::move(joined);
+    if (words_.empty()) throw UsageError(option_ + " needs a value");
+    std::string word = words_.front();
+    words_ = words_.subspan(1);
+    return word;
   }
 
   void no_value() const {

@@ -25,7 +25,7 @@ int state_key() {
       for (MPI_Comm comm : {MPI_COMM_WORLD, MPI_COMM_SELF}) {
         void* value = nullptr;
         int found = 0;
-        MPI_Comm_get_attr(comm, made, &value, &found);
+        MPI_Comm_get_attr(comm, made, static_cast<void*>(&value), &found);
         if (found != 0) MPI_Comm_delete_attr(comm, made);
       }
       MPI_Comm_free_keyval(&made);
@@ -42,7 +42,7 @@ CommState& state_of(MPI_Comm comm) {
   const std::lock_guard lock(making);
   void* value = nullptr;
   int found = 0;
-  check(MPI_Comm_get_attr(comm, state_key(), &value, &found), "communicator");
+  check(MPI_Comm_get_attr(comm, state_key(), static_cast<void*>(&value), &found), "communicator");
   if (found != 0) return *static_cast<CommState*>(value);
   auto state = std::make_unique<CommState>();
   state->comm = comm;

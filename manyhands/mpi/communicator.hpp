@@ -135,8 +135,8 @@ class AttributeKey {
   T* get(const Communicator& comm) const {
     T* value = nullptr;
     int found = 0;
-    detail::check(MPI_Comm_get_attr(comm.native(), key_, &value, &found), "AttributeKey::get",
-                  {.comm = comm.native()});
+    detail::check(MPI_Comm_get_attr(comm.native(), key_, static_cast<void*>(&value), &found),
+                  "AttributeKey::get", {.comm = comm.native()});
     return found != 0 ? value : nullptr;
   }
   void erase(const Communicator& comm) const {

@@ -103,9 +103,9 @@ Features find_features() {
   found.cuda = has_cuda();
   int* value = nullptr;
   int known = 0;
-  MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &value, &known);
+  MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, static_cast<void*>(&value), &known);
   if (known != 0) found.max_tag = *value;
-  MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_UNIVERSE_SIZE, &value, &known);
+  MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_UNIVERSE_SIZE, static_cast<void*>(&value), &known);
   if (known != 0 && value != nullptr) found.universe_size = *value;
   return found;
 }

@@ -175,7 +175,7 @@ template <class F, class T>
 void stateful_operation(void* in, void* inout, int* count, MPI_Datatype* type) {
   void* f = nullptr;
   int found = 0;
-  MPI_Type_get_attr(*type, state_key_of_types(), &f, &found);
+  MPI_Type_get_attr(*type, state_key_of_types(), static_cast<void*>(&f), &found);
   combine<F, T>(*static_cast<const F*>(f), in, inout, *count);
 }
 

@@ -215,7 +215,7 @@ void detach_buffer() {
   if (attached == nullptr) detail::fail(Errc::buffer, "detach_buffer", {}, "no buffer is attached");
   void* memory = nullptr;
   int bytes = 0;
-  detail::check(MPI_Buffer_detach(&memory, &bytes), "detach_buffer");
+  detail::check(MPI_Buffer_detach(static_cast<void*>(&memory), &bytes), "detach_buffer");
   std::free(std::exchange(attached, nullptr));
 }
 

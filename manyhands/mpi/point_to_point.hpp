@@ -94,13 +94,17 @@ concept Receivable =
 template <class T>
 inline constexpr bool is_sendable = Direct<T> || Packed<std::remove_cvref_t<T>>;
 
+template <class T>
+inline constexpr bool is_char_array =
+    std::is_array_v<T> && std::is_same_v<std::remove_cv_t<std::remove_extent_t<T>>, char>;
+
 #define MH_MPI_SENDABLE(T)                                                                           \
   static_assert(::manyhands::mpi::detail::is_sendable<T>,                                            \
                 "this type cannot be sent: make it an aggregate of packable members, or specialise " \
                 "manyhands::wire::Codec<T>")
-#define MH_MPI_NO_LITERAL(T)                                                                             \
-  static_assert(!std::is_array_v<T> || !std::is_same_v<std::remove_cv_t<std::remove_extent_t<T>>, char>, \
-                "an array of char is text with a 0 behind it, or a buffer: send std::string(text) or "   \
+#define MH_MPI_NO_LITERAL(T)                                                                           \
+  static_assert(!::manyhands::mpi::detail::is_char_array<T>,                                           \
+                "an array of char is text with a 0 behind it, or a buffer: send std::string(text) or " \
                 "std::span(buffer)")
 #define MH_MPI_RECEIVABLE(T)                                                                            \
   static_assert(::manyhands::mpi::detail::Receivable<T>,                                                \

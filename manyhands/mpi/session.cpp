@@ -38,6 +38,7 @@ std::vector<std::string> Session::psets() const {
   int count = 0;
   detail::check(MPI_Session_get_num_psets(session_, MPI_INFO_NULL, &count), "Session::psets");
   std::vector<std::string> names;
+  names.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) {
     int length = 0;
     detail::check(MPI_Session_get_nth_pset(session_, MPI_INFO_NULL, i, &length, nullptr), "Session::psets");

@@ -29,7 +29,7 @@ class Session {
   Session(Session&& other) noexcept;
   Session& operator=(Session&&) = delete;
   // Ends the session: waits for its communicators' messages.
-  ~Session();
+  ~Session();  // NOLINT(performance-trivially-destructible): only where the MPI has no sessions
 
   // The names of the sets of processes: "mpi://WORLD", "mpi://SELF", and what the launcher knows.
   std::vector<std::string> psets() const;

@@ -28,7 +28,8 @@ SharedPart SharedWindow::part(int rank, std::size_t element) const {
   MPI_Aint bytes = 0;
   int unit = 0;
   void* data = nullptr;
-  check(MPI_Win_shared_query(native(), rank, &bytes, &unit, &data), "SharedArray::of", {.source = rank});
+  check(MPI_Win_shared_query(native(), rank, &bytes, &unit, static_cast<void*>(&data)), "SharedArray::of",
+        {.source = rank});
   return {data, elements * element};
 }
 

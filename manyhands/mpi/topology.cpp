@@ -253,8 +253,10 @@ std::vector<int> Graph::neighbours(int rank) const {
 }
 
 std::vector<std::vector<int>> Graph::edges() const {
+  const int ranks = state("edges").size;
   std::vector<std::vector<int>> all;
-  for (int rank = 0; rank < state("edges").size; ++rank) all.push_back(neighbours(rank));
+  all.reserve(static_cast<std::size_t>(ranks));
+  for (int rank = 0; rank < ranks; ++rank) all.push_back(neighbours(rank));
   return all;
 }
 

@@ -169,15 +169,16 @@ WindowBase::WindowBase(const Comm& comm, const Spec& spec, const Info& info, con
     case WindowFlavor::allocated:
       // MPICH 4.0 takes the ranks' parts apart at other places than it lays them unless all sizes are
       // multiples of 16: what is put then lands elsewhere.
-      code =
-          MPI_Win_allocate((bytes + 63) / 64 * 64, unit, info.native(), state.comm, &state.base, &state.win);
+      code = MPI_Win_allocate((bytes + 63) / 64 * 64, unit, info.native(), state.comm,
+                              static_cast<void*>(&state.base), &state.win);
       break;
     case WindowFlavor::created:
       state.base = spec.memory;
       code = MPI_Win_create(spec.memory, bytes, unit, info.native(), state.comm, &state.win);
       break;
     case WindowFlavor::shared:
-      code = MPI_Win_allocate_shared(bytes, unit, info.native(), state.comm, &state.base, &state.win);
+      code = MPI_Win_allocate_shared(bytes, unit, info.native(), state.comm, static_cast<void*>(&state.base),
+                                     &state.win);
       break;
     case WindowFlavor::dynamic:
       code = MPI_Win_create_dynamic(info.native(), state.comm, &state.win);
@@ -213,14 +214,14 @@ WindowBase::WindowBase(MPI_Win raw, bool owned, std::size_t element, const char*
   state.ranks = group().size();
   int* flavor = nullptr;
   int found = 0;
-  detail::check(MPI_Win_get_attr(raw, MPI_WIN_CREATE_FLAVOR, &flavor, &found), verb);
+  detail::check(MPI_Win_get_attr(raw, MPI_WIN_CREATE_FLAVOR, static_cast<void*>(&flavor), &found), verb);
   state.flavor = static_cast<WindowFlavor>(*flavor);
   if (state.flavor == WindowFlavor::dynamic) return;
   MPI_Aint* size = nullptr;
   int* unit = nullptr;
-  detail::check(MPI_Win_get_attr(raw, MPI_WIN_BASE, &state.base, &found), verb);
-  detail::check(MPI_Win_get_attr(raw, MPI_WIN_SIZE, &size, &found), verb);
-  detail::check(MPI_Win_get_attr(raw, MPI_WIN_DISP_UNIT, &unit, &found), verb);
+  detail::check(MPI_Win_get_attr(raw, MPI_WIN_BASE, static_cast<void*>(&state.base), &found), verb);
+  detail::check(MPI_Win_get_attr(raw, MPI_WIN_SIZE, static_cast<void*>(&size), &found), verb);
+  detail::check(MPI_Win_get_attr(raw, MPI_WIN_DISP_UNIT, static_cast<void*>(&unit), &found), verb);
   if (static_cast<std::size_t>(*unit) != element)
     detail::fail(
         Errc::disp, verb, {},
@@ -552,8 +553,9 @@ WindowFlavor WindowBase::flavor() const { return live(state_, "flavor").flavor; 
 MemoryModel WindowBase::memory_model() const {
   int* model = nullptr;
   int found = 0;
-  detail::check(MPI_Win_get_attr(live(state_, "memory_model").win, MPI_WIN_MODEL, &model, &found),
-                "memory_model");
+  detail::check(
+      MPI_Win_get_attr(live(state_, "memory_model").win, MPI_WIN_MODEL, static_cast<void*>(&model), &found),
+      "memory_model");
   return static_cast<MemoryModel>(*model);
 }
 

@@ -84,6 +84,7 @@ class StateBase : public std::enable_shared_from_this<StateBase> {
   // Makes the outcome known. Exactly once, by the executor, after the outcome is in place.
   void finish();
   // Where a continuation runs; by default in the thread that calls finish().
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): those that override it keep the continuation
   virtual void dispatch(Continuation continuation) { continuation(); }
   // Someone registered the first continuation: the outcome must be noticed though nobody may be waiting.
   virtual void expect_continuation() {}
