@@ -30,6 +30,7 @@ void require_counts(CommState& state, const char* verb, std::span<const MPI_Coun
 
 std::vector<MPI_Count> near_equal(MPI_Count count, int parts) {
   std::vector<MPI_Count> lengths;
+  lengths.reserve(static_cast<std::size_t>(parts));
   for (int i = 0; i < parts; ++i) lengths.push_back(count / parts + (i < count % parts ? 1 : 0));
   return lengths;
 }

@@ -249,7 +249,7 @@ Distributor::NodeFile Distributor::distribute(const std::string& path) {
     return std::nullopt;
   });
   std::optional<Failure> failure;
-  if (topology_.is_leader()) failure = fill({target->bytes(), size}, source);
+  if (target) failure = fill({target->bytes(), size}, source);
   target.reset();
   agree(topology_, path, failure);
   if (memory) seal(memory);

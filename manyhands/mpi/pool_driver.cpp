@@ -10,10 +10,10 @@
 namespace manyhands::mpi::detail {
 namespace {
 
-constexpr std::size_t range_bytes = 1 << 20;       // of a range's items
-constexpr std::int64_t answer_after_ns = 200'000;  // results are not kept back longer than about this
-constexpr std::int64_t local_slice_ns = 500'000;   // rank 0 looks after the others this often
-constexpr std::size_t queue_limit = 1 << 20;       // calls
+constexpr std::size_t range_bytes = std::size_t{1} << 20;  // of a range's items
+constexpr std::int64_t answer_after_ns = 200'000;          // results are not kept back longer than about this
+constexpr std::int64_t local_slice_ns = 500'000;           // rank 0 looks after the others this often
+constexpr std::size_t queue_limit = std::size_t{1} << 20;  // calls
 
 }  // namespace
 

@@ -95,7 +95,7 @@ class PoolDriver {
 };
 
 // The loop of the other ranks: runs what rank 0 sends until it says that this is all.
-void serve_pool(const Comm& comm);
+void serve_pool(const Comm& over);
 
 // ---- States.
 
