@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -120,8 +121,19 @@ void require_parts(CommState& state, const char* verb, Parts parts) {
 
 [[noreturn]] void fail_narrow(const char* verb, const About& about) {
   fail(Errc::count, verb, about,
-       "counts or offsets beyond 2^31 elements: use the form that takes and gives mpi::Ragged, which has no "
-       "such limit");
+       "counts or offsets beyond 2^31 elements: say .large = true in Counts on all ranks, or use the form by "
+       "value");
+}
+
+// Makes the requests of `one` part of `whole`.
+void join(Launch& whole, const Launch& one) {
+  if (one.request == MPI_REQUEST_NULL) return;
+  if (whole.request == MPI_REQUEST_NULL) {
+    whole.request = one.request;
+  } else {
+    whole.further.push_back(one.request);
+  }
+  whole.further.insert(whole.further.end(), one.further.begin(), one.further.end());
 }
 
 // A reduction in pieces that MPI can count; the pieces are operations of their own, in order.
@@ -141,12 +153,7 @@ int in_pieces(const ConstBuffer& send, const Buffer& recv, Launch& launch, Call 
         is_in_place(send) || send.data == nullptr ? send.data : static_cast<const char*>(send.data) + skip;
     void* const to = recv.data == nullptr ? nullptr : static_cast<char*>(recv.data) + skip;
     if (const int code = call(from, to, piece, one); code != MPI_SUCCESS) return code;
-    if (one.request == MPI_REQUEST_NULL) continue;
-    if (launch.request == MPI_REQUEST_NULL) {
-      launch.request = one.request;
-    } else {
-      launch.further.push_back(one.request);
-    }
+    join(launch, one);
   }
   return MPI_SUCCESS;
 }
@@ -389,13 +396,44 @@ void exscan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_O
         "exscan", {.comm = state.comm, .count = recv.count, .type = recv.type});
 }
 
+namespace {
+
+// reduce_scatter with a reduction to each rank, of parts that MPI cannot count.
+void reduce_each(CommState& state, const ConstBuffer& send, const Buffer& recv,
+                 std::span<const MPI_Count> counts, MPI_Op op, Launch& launch) {
+  if (is_in_place(send) && launch.how != How::blocking)
+    fail(Errc::count, "reduce_scatter", {.comm = state.comm},
+         "more than 2^31 elements per rank, in place and not blocking: give a send buffer");
+  MPI_Aint lower = 0;
+  MPI_Aint extent = 0;
+  MPI_Type_get_extent(recv.type, &lower, &extent);
+  const char* from = static_cast<const char*>(is_in_place(send) ? recv.data : send.data);
+  for (int root = 0; root < state.size; ++root) {
+    const MPI_Count count = counts[static_cast<std::size_t>(root)];
+    // In place: a part is overwritten after it was reduced, since they go in order; rank 0's by itself.
+    const bool onto_itself = is_in_place(send) && root == 0 && state.rank == 0;
+    Launch one(launch.how);
+    reduce(state, {onto_itself ? MPI_IN_PLACE : from, count, recv.type}, {recv.data, count, recv.type}, op,
+           root, one);
+    join(launch, one);
+    from += static_cast<MPI_Aint>(count) * extent;
+  }
+}
+
+}  // namespace
+
 void reduce_scatter_block(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op,
                           Launch& launch) {
   const About about{.comm = state.comm, .count = recv.count, .type = recv.type};
-  if (recv.count > std::numeric_limits<int>::max())
-    fail(Errc::count, "reduce_scatter", about, "more than 2^31 elements per rank: reduce in several calls");
+  // The whole lies in `recv` if it is in place.
+  const MPI_Count count = is_in_place(send) ? recv.count / state.size : recv.count;
+  if (count > large_limit) {
+    const std::vector<MPI_Count> counts(static_cast<std::size_t>(state.size), count);
+    reduce_each(state, send, recv, counts, op, launch);
+    return;
+  }
   check(start(launch, &MPI_Reduce_scatter_block, &MPI_Ireduce_scatter_block,
-              MH_INIT(MPI_Reduce_scatter_block_init), send.data, recv.data, static_cast<int>(recv.count),
+              MH_INIT(MPI_Reduce_scatter_block_init), send.data, recv.data, static_cast<int>(count),
               recv.type, op, state.comm),
         "reduce_scatter", about);
 }
@@ -404,13 +442,11 @@ void reduce_scatter(CommState& state, const ConstBuffer& send, const Buffer& rec
                     std::span<const MPI_Count> counts, MPI_Op op, Launch& launch) {
   const About about{.comm = state.comm, .count = recv.count, .type = recv.type};
   require_parts(state, "reduce_scatter", {counts, {}});
-  std::vector<int> ints;
-  for (const MPI_Count count : counts) {
-    if (count > std::numeric_limits<int>::max())
-      fail(Errc::count, "reduce_scatter", about, "more than 2^31 elements per rank: reduce in several calls");
-    ints.push_back(static_cast<int>(count));
+  if (std::ranges::any_of(counts, [](MPI_Count count) { return count > large_limit; })) {
+    reduce_each(state, send, recv, counts, op, launch);
+    return;
   }
-  const int* const kept = launch.keep(std::move(ints));
+  const int* const kept = launch.keep({counts.begin(), counts.end()});
   check(start(launch, &MPI_Reduce_scatter, &MPI_Ireduce_scatter, MH_INIT(MPI_Reduce_scatter_init), send.data,
               recv.data, kept, recv.type, op, state.comm),
         "reduce_scatter", about);

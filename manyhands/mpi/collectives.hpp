@@ -39,6 +39,10 @@ namespace manyhands::mpi {
 struct Counts {
   std::span<const MPI_Count> counts;
   std::span<const MPI_Count> offsets = {};
+  // For more than 2^31 elements in one rank's buffer; the same on all ranks, also on those whose counts are
+  // not read.
+  bool large = false;
+  detail::Width width() const noexcept { return large ? detail::Width::wide : detail::Width::narrow; }
 };
 
 class Collectives : public PointToPoint {
@@ -474,8 +478,7 @@ class Collectives : public PointToPoint {
   auto scatterv_call(const auto& send, const Counts& parts, auto& recv, Root root) const {
     return [&here = state("scatterv"), from = send_buffer(send), parts, to = recv_buffer(recv),
             root](detail::Launch& launch) {
-      detail::scatterv(here, from, {parts.counts, parts.offsets}, to, root.root, detail::Width::narrow,
-                       launch);
+      detail::scatterv(here, from, {parts.counts, parts.offsets}, to, root.root, parts.width(), launch);
     };
   }
   auto gather_call(const auto& send, auto& recv, Root root) const {
@@ -486,8 +489,7 @@ class Collectives : public PointToPoint {
   auto gatherv_call(const auto& send, auto& recv, const Counts& parts, Root root) const {
     return [&here = state("gatherv"), from = send_buffer(send), parts, to = recv_buffer(recv),
             root](detail::Launch& launch) {
-      detail::gatherv(here, from, to, {parts.counts, parts.offsets}, root.root, detail::Width::narrow,
-                      launch);
+      detail::gatherv(here, from, to, {parts.counts, parts.offsets}, root.root, parts.width(), launch);
     };
   }
   auto allgather_call(const auto& send, auto& recv) const {
@@ -513,7 +515,8 @@ class Collectives : public PointToPoint {
     return [&here = state("alltoallv"), from = send_buffer(send), send_parts, to = recv_buffer(recv),
             recv_parts](detail::Launch& launch) {
       detail::alltoallv(here, from, {send_parts.counts, send_parts.offsets}, to,
-                        {recv_parts.counts, recv_parts.offsets}, detail::Width::narrow, launch);
+                        {recv_parts.counts, recv_parts.offsets},
+                        Counts{.large = send_parts.large || recv_parts.large}.width(), launch);
     };
   }
 

@@ -276,6 +276,9 @@ TEST_CASE("reductions of values, ranges and structs by standard and own operatio
       got.assign(ones.size(), 0);
       comm.ireduce_scatter_into(blocks, got, std::plus<>()).get();
       CHECK(got == sums);
+      in_and_out = blocks;
+      comm.reduce_scatter_into(in_place, in_and_out, std::plus<>());
+      CHECK(std::equal(sums.begin(), sums.end(), in_and_out.begin()));
     }
   });
 }
@@ -421,6 +424,46 @@ TEST_CASE("counts above MPI's limit take the wide forms") {
   std::vector<double> all(static_cast<std::size_t>(11 * n));
   comm.allgather_into(values<double>(me * 11, 11), all);
   CHECK(all == values<double>(0, 11 * n));
+  // Into memory, by counts: `large` says so.
+  const std::vector<double>& mine = parts[static_cast<std::size_t>(me)];
+  const std::vector<MPI_Count> lengths = ragged.counts();
+  const Counts counts{.counts = lengths, .large = true};
+  std::vector<double> gathered(ragged.values().size());
+  comm.gatherv_into(mine, gathered, counts);
+  if (me == 0) CHECK(gathered == ragged.values());
+  std::vector<double> part(mine.size());
+  comm.scatterv_into(ragged.values(), counts, part);
+  CHECK(part == mine);
+  part.assign(part.size(), 0);
+  comm.iscatterv_into(ragged.values(), counts, part).get();
+  CHECK(part == mine);
+  std::vector<double> sent;
+  for (int rank = 0; rank < n; ++rank) sent.insert(sent.end(), mine.begin(), mine.end());
+  const std::vector<MPI_Count> sent_lengths(static_cast<std::size_t>(n), static_cast<MPI_Count>(mine.size()));
+  gathered.assign(gathered.size(), 0);
+  comm.alltoallv_into(sent, Counts{.counts = sent_lengths, .large = true}, gathered, counts);
+  CHECK(gathered == ragged.values());
+  std::string said;
+  try {
+    comm.gatherv_into(mine, gathered, Counts{.counts = lengths});
+  } catch (const Error& error) {
+    said = error.what();
+  }
+  CHECK(said.find(".large = true") != std::string::npos);
+  // Parts of 23 each, blocking, nonblocking, by counts.
+  const std::vector<int> blocks(static_cast<std::size_t>(23 * n), 1);
+  std::vector<int> got(23);
+  comm.reduce_scatter_into(blocks, got, std::plus<>());
+  CHECK(got == std::vector<int>(23, n));
+  got.assign(23, 0);
+  comm.ireduce_scatter_into(blocks, got, std::plus<>()).get();
+  CHECK(got == std::vector<int>(23, n));
+  CHECK(comm.reduce_scatter(blocks, std::plus<>()) == got);
+  std::vector<int> in_and_out = values<int>(0, 23 * n);
+  comm.reduce_scatter_into(in_place, in_and_out, std::plus<>());
+  std::vector<int> wanted = values<int>(23 * me, 23);
+  for (int& value : wanted) value *= n;
+  CHECK(std::vector<int>(in_and_out.begin(), in_and_out.begin() + 23) == wanted);
   detail::large_limit = limit;
 }
 
