@@ -29,6 +29,31 @@ Intercomm Intercomm::create(const Comm& local, int leader, const Comm& peer, int
   return {made, Ownership::owned};
 }
 
+Intercomm Intercomm::create_from_groups(const Group& local, int leader, const Group& remote,
+                                        int remote_leader, const std::string& tag, const Info& info) {
+  constexpr const char* verb = "Intercomm::create_from_groups";
+  detail::require_active(verb);
+#if MH_MPI_HAS_SESSIONS
+  for (const auto& [group, rank] : {std::pair(&local, leader), std::pair(&remote, remote_leader)}) {
+    if (rank < 0 || rank >= group->size())
+      detail::fail(Errc::rank, verb, {}, fmt::format("the leader {} is no rank of its group", rank));
+  }
+  MPI_Comm made = MPI_COMM_NULL;
+  detail::check(MPI_Intercomm_create_from_groups(local.native(), leader, remote.native(), remote_leader,
+                                                 tag.c_str(), info.native(), MPI_ERRORS_RETURN, &made),
+                verb, {.subject = tag.c_str()});
+  return {made, Ownership::owned};
+#else
+  static_cast<void>(local);
+  static_cast<void>(leader);
+  static_cast<void>(remote);
+  static_cast<void>(remote_leader);
+  static_cast<void>(tag);
+  static_cast<void>(info);
+  throw Unsupported(verb, "communicators from groups alone came with MPI 4; this MPI is older: use create()");
+#endif
+}
+
 Intercomm Intercomm::adopt(MPI_Comm raw) {
   require_inter(raw, "Intercomm::adopt");
   return {raw, Ownership::owned};
@@ -70,110 +95,140 @@ void Intercomm::disconnect() {
 }
 
 void Intercomm::barrier() const {
-  const MPI_Comm comm = state("barrier").comm;
-  detail::check(MPI_Barrier(comm), "barrier", {.comm = comm});
+  detail::launch_blocking([&](detail::Launch& launch) { detail::barrier(state("barrier"), launch); });
 }
 
 Request<void> Intercomm::ibarrier() const {
-  const MPI_Comm comm = state("ibarrier").comm;
-  MPI_Request native = MPI_REQUEST_NULL;
-  detail::check(MPI_Ibarrier(comm, &native), "ibarrier", {.comm = comm});
-  return request_of(native, "ibarrier");
+  return detail::launch_request("ibarrier",
+                                [&](detail::Launch& launch) { detail::barrier(state("ibarrier"), launch); });
+}
+
+void Intercomm::alltoallw(std::span<const ConstBuffer> send, std::span<const Buffer> recv) const {
+  detail::launch_blocking(
+      [&](detail::Launch& launch) { detail::alltoallw(state("alltoallw"), send, recv, launch); });
+}
+
+Request<void> Intercomm::ialltoallw(std::span<const ConstBuffer> send, std::span<const Buffer> recv) const {
+  return detail::launch_request("ialltoallw", [&](detail::Launch& launch) {
+    detail::alltoallw(state("ialltoallw"), send, recv, launch);
+  });
+}
+
+namespace detail {
+
+void require_inter_root(const CommState& state, const char* verb, int root) {
+  if (root == root_here || root == proc_null || (root >= 0 && root < state.peers)) return;
+  fail(Errc::root, verb, {.comm = state.comm, .root = root},
+       fmt::format("the root is one of the {} ranks of the other group, mpi::root_here on the root itself, "
+                   "mpi::proc_null in its group",
+                   state.peers));
+}
+
+void require_inter_items(const CommState& state, const char* verb, std::size_t items) {
+  if (items == static_cast<std::size_t>(state.peers)) return;
+  fail(Errc::count, verb, {.comm = state.comm},
+       fmt::format("{} items were given for the {} ranks of the other group: there must be one for each",
+                   items, state.peers));
+}
+
+MPI_Count inter_part(const CommState& state, const char* verb, MPI_Count count) {
+  if (state.peers > 0 && count % state.peers == 0) return count / state.peers;
+  fail(Errc::count, verb, {.comm = state.comm},
+       fmt::format("{} elements cannot be split over the {} ranks of the other group", count, state.peers));
 }
 
 namespace {
 
-void require_root(const detail::CommState& state, int root, const char* verb) {
-  if (root == root_here || root == proc_null || (root >= 0 && root < state.peers)) return;
-  detail::fail(
-      Errc::root, verb, {.comm = state.comm, .root = root},
-      fmt::format("the root is one of the {} ranks of the other group, mpi::root_here on the root itself, "
-                  "mpi::proc_null in its group",
-                  state.peers));
-}
+struct Ints {
+  const int* counts;
+  const int* offsets;
+};
 
-MPI_Count part_of(const detail::CommState& state, MPI_Count count, const char* verb) {
-  if (state.peers == 0 || count % state.peers != 0)
-    detail::fail(
-        Errc::count, verb, {.comm = state.comm},
-        fmt::format("{} elements cannot be split over the {} ranks of the other group", count, state.peers));
-  return count / state.peers;
+// Counts and offsets of the ranks of the other group as MPI wants them, kept by `launch`.
+Ints to_ints(const CommState& state, const char* verb, Parts parts, Launch& launch) {
+  const auto ranks = static_cast<std::size_t>(state.peers);
+  if (parts.counts.size() != ranks || (!parts.offsets.empty() && parts.offsets.size() != ranks))
+    fail(Errc::count, verb, {.comm = state.comm},
+         fmt::format("{} counts and {} offsets were given for the {} ranks of the other group",
+                     parts.counts.size(), parts.offsets.size(), ranks));
+  std::vector<int> counts;
+  std::vector<int> offsets;
+  MPI_Count at = 0;
+  for (std::size_t i = 0; i < ranks; ++i) {
+    const MPI_Count offset = parts.offsets.empty() ? at : parts.offsets[i];
+    if (parts.counts[i] > large_limit || offset > large_limit)
+      fail(Errc::count, verb, {.comm = state.comm},
+           "counts or offsets beyond 2^31 elements: use a datatype of many elements, or several calls");
+    counts.push_back(static_cast<int>(parts.counts[i]));
+    offsets.push_back(static_cast<int>(offset));
+    at += parts.counts[i];
+  }
+  return {launch.keep(std::move(counts)), launch.keep(std::move(offsets))};
 }
 
 }  // namespace
 
-MPI_Count Intercomm::share_size(MPI_Count mine, int root) const {
-  broadcast({&mine, 1, native_type<MPI_Count>()}, root, nullptr, "bcast");
-  return mine;
+void inter_gatherv(CommState& state, const ConstBuffer& send, const Buffer& recv, Parts parts, int root,
+                   Launch& launch) {
+  Ints in{};
+  if (root == root_here) in = to_ints(state, "gatherv", parts, launch);
+  check(with_count(send.count, send.type,
+                   [&](int n, MPI_Datatype type) {
+                     return launch.how == How::blocking
+                                ? MPI_Gatherv(send.data, n, type, recv.data, in.counts, in.offsets, recv.type,
+                                              root, state.comm)
+                                : MPI_Igatherv(send.data, n, type, recv.data, in.counts, in.offsets,
+                                               recv.type, root, state.comm, &launch.request);
+                   }),
+        "gatherv", {.comm = state.comm, .root = root, .count = send.count, .type = send.type});
 }
 
-void Intercomm::broadcast(Buffer data, int root, MPI_Request* request, const char* verb) const {
-  const detail::CommState& here = state(verb);
-  require_root(here, root, verb);
-  detail::check(detail::with_count(data.count, data.type,
-                                   [&](int n, MPI_Datatype type) {
-                                     return request == nullptr
-                                                ? MPI_Bcast(data.data, n, type, root, here.comm)
-                                                : MPI_Ibcast(data.data, n, type, root, here.comm, request);
-                                   }),
-                verb, {.comm = here.comm, .root = root, .count = data.count, .type = data.type});
+void inter_scatterv(CommState& state, const ConstBuffer& send, Parts parts, const Buffer& recv, int root,
+                    Launch& launch) {
+  Ints out{};
+  if (root == root_here) out = to_ints(state, "scatterv", parts, launch);
+  check(with_count(recv.count, recv.type,
+                   [&](int n, MPI_Datatype type) {
+                     return launch.how == How::blocking
+                                ? MPI_Scatterv(send.data, out.counts, out.offsets, send.type, recv.data, n,
+                                               type, root, state.comm)
+                                : MPI_Iscatterv(send.data, out.counts, out.offsets, send.type, recv.data, n,
+                                                type, root, state.comm, &launch.request);
+                   }),
+        "scatterv", {.comm = state.comm, .root = root, .count = recv.count, .type = recv.type});
 }
 
-void Intercomm::exchange(Call call, ConstBuffer send, Buffer recv, int root, MPI_Request* request,
-                         const char* verb) const {
-  const detail::CommState& here = state(verb);
-  const bool rooted = call == Call::gather || call == Call::scatter;
-  if (rooted) require_root(here, root, verb);
-  // The buffer with a part for each rank of the other group, where it matters.
-  MPI_Count sent = send.count;
-  MPI_Count received = recv.count;
-  if (call == Call::alltoall || (call == Call::scatter && root == root_here))
-    sent = part_of(here, sent, verb);
-  if (call == Call::allgather || call == Call::alltoall || (call == Call::gather && root == root_here))
-    received = part_of(here, received, verb);
-  const int code = detail::with_counts(
-      sent, send.type, received, recv.type, [&](int n, MPI_Datatype type, int m, MPI_Datatype other) {
-        switch (call) {
-          case Call::gather:
-            return request == nullptr
-                       ? MPI_Gather(send.data, n, type, recv.data, m, other, root, here.comm)
-                       : MPI_Igather(send.data, n, type, recv.data, m, other, root, here.comm, request);
-          case Call::scatter:
-            return request == nullptr
-                       ? MPI_Scatter(send.data, n, type, recv.data, m, other, root, here.comm)
-                       : MPI_Iscatter(send.data, n, type, recv.data, m, other, root, here.comm, request);
-          case Call::allgather:
-            return request == nullptr
-                       ? MPI_Allgather(send.data, n, type, recv.data, m, other, here.comm)
-                       : MPI_Iallgather(send.data, n, type, recv.data, m, other, here.comm, request);
-          case Call::alltoall:
-            return request == nullptr
-                       ? MPI_Alltoall(send.data, n, type, recv.data, m, other, here.comm)
-                       : MPI_Ialltoall(send.data, n, type, recv.data, m, other, here.comm, request);
-        }
-        return MPI_ERR_ARG;
-      });
-  detail::check(code, verb, {.comm = here.comm, .root = root, .count = send.count, .type = send.type});
+void inter_allgatherv(CommState& state, const ConstBuffer& send, const Buffer& recv, Parts parts,
+                      Launch& launch) {
+  const Ints in = to_ints(state, "allgatherv", parts, launch);
+  check(with_count(send.count, send.type,
+                   [&](int n, MPI_Datatype type) {
+                     return launch.how == How::blocking
+                                ? MPI_Allgatherv(send.data, n, type, recv.data, in.counts, in.offsets,
+                                                 recv.type, state.comm)
+                                : MPI_Iallgatherv(send.data, n, type, recv.data, in.counts, in.offsets,
+                                                  recv.type, state.comm, &launch.request);
+                   }),
+        "allgatherv", {.comm = state.comm, .count = send.count, .type = send.type});
 }
 
-void Intercomm::combine(const void* send, void* recv, MPI_Count count, const detail::OpHandle& op, int root,
-                        bool all, const char* verb) const {
-  const detail::CommState& here = state(verb);
-  if (!all) require_root(here, root, verb);
-  MPI_Aint lower = 0;
-  MPI_Aint extent = 0;
-  detail::check(MPI_Type_get_extent(op.type(), &lower, &extent), verb);
-  // Operations take no derived datatypes of many elements: larger ones go in steps.
-  MPI_Count done = 0;
-  do {
-    const MPI_Count n = std::min(count - done, detail::large_limit);
-    const auto* const from = static_cast<const std::byte*>(send) + done * extent;
-    auto* const to = static_cast<std::byte*>(recv) + done * extent;
-    const int code = all ? MPI_Allreduce(from, to, static_cast<int>(n), op.type(), op.op(), here.comm)
-                         : MPI_Reduce(from, to, static_cast<int>(n), op.type(), op.op(), root, here.comm);
-    detail::check(code, verb, {.comm = here.comm, .root = root, .count = count, .type = op.type()});
-    done += n;
-  } while (done < count);
+void inter_reduce_scatter(CommState& state, const ConstBuffer& send, const Buffer& recv,
+                          std::span<const MPI_Count> counts, MPI_Op op, Launch& launch) {
+  require_counts(state, "reduce_scatter", counts, send.count);
+  std::vector<int> ints;
+  for (const MPI_Count count : counts) {
+    if (count > large_limit)
+      fail(Errc::count, "reduce_scatter", {.comm = state.comm, .count = count},
+           "more than 2^31 elements per rank: reduce in several calls");
+    ints.push_back(static_cast<int>(count));
+  }
+  const int* const kept = launch.keep(std::move(ints));
+  const int code =
+      launch.how == How::blocking
+          ? MPI_Reduce_scatter(send.data, recv.data, kept, recv.type, op, state.comm)
+          : MPI_Ireduce_scatter(send.data, recv.data, kept, recv.type, op, state.comm, &launch.request);
+  check(code, "reduce_scatter", {.comm = state.comm, .count = send.count, .type = recv.type});
 }
 
+}  // namespace detail
 }  // namespace manyhands::mpi

@@ -9,21 +9,27 @@
 //   if (parent) config = parent->bcast(config, {.root = 0});          // in the children
 //   kids.bcast(config, {.root = rank == 0 ? mpi::root_here : mpi::proc_null});
 //
-// Errors are exceptions, as of Comm.
+// Two forms of each, as of Comm. By value: sizes are exchanged where they differ, any packable type works,
+// and vectors of other lengths on each rank come as a Ragged. `_into`: memory of the caller's, one call of
+// MPI. MPI has no scan and no mpi::in_place between groups. All ranks of both groups call the same
+// collectives in the same order, the ones that say mpi::proc_null, too.
+//
+// The nonblocking forms by value of ranges and objects are several calls of MPI, one after the other as they
+// are tested: between start and end of one, no other collective of the same Intercomm may begin. The others
+// may be under way together.
+//
+// Errors are exceptions, as of Comm: class root, count, ...
 
-#include <cstddef>
-#include <ranges>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "manyhands/mpi/comm.hpp"
+#include "manyhands/mpi/intercomm_ops.hpp"
 #include "manyhands/mpi/op.hpp"
-#include "manyhands/mpi/slots.hpp"
 
 namespace manyhands::mpi {
-
-// The root of a collective between two groups, on the root itself.
-inline constexpr int root_here = MPI_ROOT;
 
 // A resource: moved, not copied.
 class Intercomm : public PointToPoint {
@@ -33,10 +39,17 @@ class Intercomm : public PointToPoint {
   // holds both leaders, and is read on them alone; remote_leader is the other leader's rank there. Collective
   // over `local`.
   static Intercomm create(const Comm& local, int leader, const Comm& peer, int remote_leader, int tag = 0);
+  // The same without communicators, from groups (of Sessions, say); leaders are ranks of their groups, and
+  // `tag` tells apart what is made at the same time. Collective over both groups. Throws Unsupported where
+  // the MPI is older than MPI 4 (features().sessions).
+  static Intercomm create_from_groups(const Group& local, int leader, const Group& remote, int remote_leader,
+                                      const std::string& tag, const Info& info = {});
   // Raw handles in: takes ownership, or refers to one that another frees. Throws Error (comm) for
   // MPI_COMM_NULL and communicators of one group.
   static Intercomm adopt(MPI_Comm raw);
   static Intercomm view(MPI_Comm raw);
+  // view() of what Fortran holds.
+  static Intercomm from_fortran(MPI_Fint handle) { return view(MPI_Comm_f2c(handle)); }
 
   // rank() and size() are those of this rank's own group.
   int remote_size() const { return state("remote_size").peers; }
@@ -50,217 +63,396 @@ class Intercomm : public PointToPoint {
   // Waits for all messages, and ends it.
   void disconnect();
 
+  // Blocks until all ranks of the other group have called it.
   void barrier() const;
   Request<void> ibarrier() const;
+
+  // ---- One to all of the other group.
 
   // The root's value: plain, flat of any size, or any object; other ranks of the root's group get theirs
   // back.
   template <class T>
-  T bcast(T value, Root root) const;
+  T bcast(T value, Root root) const {
+    return run<detail::InterBcastOf<T>>("bcast", checked("bcast", root), std::move(value));
+  }
+  template <class T>
+  Request<T> ibcast(T value, Root root) const {
+    return start<detail::InterBcastOf<T>, T>("ibcast", checked("ibcast", root), std::move(value));
+  }
+  // The root's `data` into that of the other group, which has the same size.
   template <class D>
-  void bcast_into(D&& data, Root root) const;
+  void bcast_into(D&& data, Root root) const {
+    detail::launch_blocking(bcast_call(data, root));
+  }
   template <class D>
-  Request<void> ibcast_into(D&& data, Root root) const;
+  Request<void> ibcast_into(D&& data, Root root) const {
+    return detail::launch_request("ibcast", bcast_call(data, root));
+  }
 
-  // To the root one value of each rank of the other group; empty elsewhere.
-  template <Plain T>
-  std::vector<T> gather(const T& value, Root root) const;
+  // Item i of the root's `items` to rank i of the other group, which returns it: items of plain values, of
+  // vectors (also Ragged), or of objects; a value-initialised one in the root's own group. Read on the root
+  // only, where there must be one for each rank of the other group.
+  template <class Items>
+  auto scatter(const Items& items, Root root) const {
+    using Op = detail::InterScatterOf<Items>;
+    return run<Op>("scatter", checked("scatter", root), items);
+  }
+  template <class Items>
+  auto iscatter(const Items& items, Root root) const {
+    using Op = detail::InterScatterOf<Items>;
+    return start<Op, typename Op::Result>("iscatter", checked("iscatter", root), items);
+  }
+  // The root's range cut into remote_size() parts whose lengths differ by one at most; the first ones are the
+  // longer.
+  template <Flat Range>
+  auto scatter_range(const Range& range, Root root) const {
+    using T = std::ranges::range_value_t<Range>;
+    Ragged<T> parts;
+    if (root.root == root_here) {
+      const std::span<const T> all(std::ranges::data(range), std::ranges::size(range));
+      std::size_t at = 0;
+      for (const MPI_Count count : detail::near_equal(static_cast<MPI_Count>(all.size()), remote_size())) {
+        parts.push_back(all.subspan(at, static_cast<std::size_t>(count)));
+        at += static_cast<std::size_t>(count);
+      }
+    }
+    return scatter(parts, root);
+  }
+  // Equal parts of the root's `send` into the `recv` of each rank of the other group.
   template <class S, class R>
-  void gather_into(const S& send, R&& recv, Root root) const;
+  void scatter_into(const S& send, R&& recv, Root root) const {
+    detail::launch_blocking(scatter_call(send, recv, root));
+  }
   template <class S, class R>
-  Request<void> igather_into(const S& send, R&& recv, Root root) const;
-  // values[i] of the root to rank i of the other group; T{} in the root's own group.
-  template <Flat R>
-  std::ranges::range_value_t<R> scatter(const R& values, Root root) const;
+  Request<void> iscatter_into(const S& send, R&& recv, Root root) const {
+    return detail::launch_request("iscatter", scatter_call(send, recv, root));
+  }
+  // Parts of given counts, one for each rank of the other group; `parts` is read on the root.
   template <class S, class R>
-  void scatter_into(const S& send, R&& recv, Root root) const;
+  void scatterv_into(const S& send, const Counts& parts, R&& recv, Root root) const {
+    detail::launch_blocking(scatterv_call(send, parts, recv, root));
+  }
   template <class S, class R>
-  Request<void> iscatter_into(const S& send, R&& recv, Root root) const;
-  // What the ranks of the other group gave.
-  template <Plain T>
-  std::vector<T> allgather(const T& value) const;
-  template <class S, class R>
-  void allgather_into(const S& send, R&& recv) const;
-  template <class S, class R>
-  Request<void> iallgather_into(const S& send, R&& recv) const;
-  // values[i] to rank i of the other group.
-  template <Flat R>
-  std::vector<std::ranges::range_value_t<R>> alltoall(const R& values) const;
-  template <class S, class R>
-  void alltoall_into(const S& send, R&& recv) const;
-  template <class S, class R>
-  Request<void> ialltoall_into(const S& send, R&& recv) const;
+  Request<void> iscatterv_into(const S& send, const Counts& parts, R&& recv, Root root) const {
+    return detail::launch_request("iscatterv", scatterv_call(send, parts, recv, root));
+  }
 
-  // The values of the other group combined, on the root (T{} elsewhere), and on all ranks.
-  template <Plain T, class F>
-  T reduce(const T& value, const F& op, Root root) const;
-  template <Flat S, Flat R, class F>
-  void reduce_into(const S& send, R&& recv, const F& op, Root root) const;
-  template <Plain T, class F>
-  T allreduce(const T& value, const F& op) const;
-  template <Flat S, Flat R, class F>
-  void allreduce_into(const S& send, R&& recv, const F& op) const;
+  // ---- All of one group to one of the other.
+
+  // To the root the value of each rank of the other group: a vector of plain values or objects, a Ragged of
+  // vectors. Elsewhere it is empty.
+  template <class T>
+  auto gather(const T& value, Root root) const {
+    return run<detail::InterGatherOf<T>>("gather", checked("gather", root), value);
+  }
+  template <class T>
+  auto igather(const T& value, Root root) const {
+    using Op = detail::InterGatherOf<T>;
+    return start<Op, typename Op::Result>("igather", checked("igather", root), value);
+  }
+  // Equal parts into the root's `recv`, which has remote_size() times as many elements; read on the root
+  // only.
+  template <class S, class R>
+  void gather_into(const S& send, R&& recv, Root root) const {
+    detail::launch_blocking(gather_call(send, recv, root));
+  }
+  template <class S, class R>
+  Request<void> igather_into(const S& send, R&& recv, Root root) const {
+    return detail::launch_request("igather", gather_call(send, recv, root));
+  }
+  // Parts of given counts, one of each rank of the other group; `parts` is read on the root.
+  template <class S, class R>
+  void gatherv_into(const S& send, R&& recv, const Counts& parts, Root root) const {
+    detail::launch_blocking(gatherv_call(send, recv, parts, root));
+  }
+  template <class S, class R>
+  Request<void> igatherv_into(const S& send, R&& recv, const Counts& parts, Root root) const {
+    return detail::launch_request("igatherv", gatherv_call(send, recv, parts, root));
+  }
+
+  // ---- All to all of the other group.
+
+  // As gather, on every rank: what the ranks of the other group gave.
+  template <class T>
+  auto allgather(const T& value) const {
+    return run<detail::InterGatherOf<T>>("allgather", everywhere, value);
+  }
+  template <class T>
+  auto iallgather(const T& value) const {
+    using Op = detail::InterGatherOf<T>;
+    return start<Op, typename Op::Result>("iallgather", everywhere, value);
+  }
+  template <class S, class R>
+  void allgather_into(const S& send, R&& recv) const {
+    detail::launch_blocking(allgather_call(send, recv));
+  }
+  template <class S, class R>
+  Request<void> iallgather_into(const S& send, R&& recv) const {
+    return detail::launch_request("iallgather", allgather_call(send, recv));
+  }
+  template <class S, class R>
+  void allgatherv_into(const S& send, R&& recv, const Counts& parts) const {
+    detail::launch_blocking(allgatherv_call(send, recv, parts));
+  }
+  template <class S, class R>
+  Request<void> iallgatherv_into(const S& send, R&& recv, const Counts& parts) const {
+    return detail::launch_request("iallgatherv", allgatherv_call(send, recv, parts));
+  }
+
+  // Item i to rank i of the other group, and what its ranks sent here: std::vector<T> of plain values or
+  // objects, std::vector<std::vector<T>> or Ragged<T> of parts of any length, remote_size() of them. The same
+  // type comes back (a std::vector for other ranges of plain values).
+  template <class Items>
+  auto alltoall(const Items& items) const {
+    return run<detail::InterAlltoallOf<Items>>("alltoall", items);
+  }
+  template <class Items>
+  auto ialltoall(const Items& items) const {
+    using Op = detail::InterAlltoallOf<Items>;
+    return start<Op, typename Op::Result>("ialltoall", items);
+  }
+  // Equal parts; both have remote_size() of them.
+  template <class S, class R>
+  void alltoall_into(const S& send, R&& recv) const {
+    detail::launch_blocking(alltoall_call(send, recv));
+  }
+  template <class S, class R>
+  Request<void> ialltoall_into(const S& send, R&& recv) const {
+    return detail::launch_request("ialltoall", alltoall_call(send, recv));
+  }
+  template <class S, class R>
+  void alltoallv_into(const S& send, const Counts& send_parts, R&& recv, const Counts& recv_parts) const {
+    detail::launch_blocking(alltoallv_call(send, send_parts, recv, recv_parts));
+  }
+  template <class S, class R>
+  Request<void> ialltoallv_into(const S& send, const Counts& send_parts, R&& recv,
+                                const Counts& recv_parts) const {
+    return detail::launch_request("ialltoallv", alltoallv_call(send, send_parts, recv, recv_parts));
+  }
+  // A buffer for each rank of the other group, of any datatype, anywhere.
+  void alltoallw(std::span<const ConstBuffer> send, std::span<const Buffer> recv) const;
+  Request<void> ialltoallw(std::span<const ConstBuffer> send, std::span<const Buffer> recv) const;
+
+  // ---- Reductions (op.hpp): of a plain value, element by element of a range, or of objects. What one group
+  // gives, the other gets. Ranges have the same length on all ranks of both groups, also where nothing is
+  // given.
+
+  // The values of the other group combined, on the root; a value-initialised T elsewhere.
+  template <class T, class F>
+  T reduce(const T& value, const F& op, Root root) const {
+    return run<detail::InterReductionOf<T, F>>("reduce", checked("reduce", root), value, op);
+  }
+  template <class T, class F>
+  Request<T> ireduce(const T& value, const F& op, Root root) const {
+    return start<detail::InterReductionOf<T, F>, T>("ireduce", checked("ireduce", root), value, op);
+  }
+  // `recv` is filled on the root, where `send` is not read.
+  template <class S, class R, class F>
+  void reduce_into(const S& send, R&& recv, const F& op, Root root) const {
+    reduce_blocking("reduce", root, send, recv, op, detail::ReduceTo{checked("reduce", root).root});
+  }
+  template <class S, class R, class F>
+  Request<void> ireduce_into(const S& send, R&& recv, const F& op, Root root) const {
+    return reduce_request("ireduce", root, send, recv, op, detail::ReduceTo{checked("ireduce", root).root});
+  }
+
+  // The same on every rank of both groups.
+  template <class T, class F>
+  T allreduce(const T& value, const F& op) const {
+    return run<detail::InterReductionOf<T, F>>("allreduce", everywhere, value, op);
+  }
+  template <class T, class F>
+  Request<T> iallreduce(const T& value, const F& op) const {
+    return start<detail::InterReductionOf<T, F>, T>("iallreduce", everywhere, value, op);
+  }
+  template <class S, class R, class F>
+  void allreduce_into(const S& send, R&& recv, const F& op) const {
+    require_alike("allreduce", send, recv);
+    reduce_blocking("allreduce", everywhere, send, recv, op, &detail::allreduce);
+  }
+  template <class S, class R, class F>
+  Request<void> iallreduce_into(const S& send, R&& recv, const F& op) const {
+    require_alike("iallreduce", send, recv);
+    return reduce_request("iallreduce", everywhere, send, recv, op, &detail::allreduce);
+  }
+
+  // The element-wise reduction of the other group's ranges, cut into size() parts, of which rank i of this
+  // group gets the i-th. Without counts the parts are near-equal, as those of scatter_range. Counts are those
+  // of this rank's group, and the same on all its ranks.
+  template <Flat Range, class F>
+  auto reduce_scatter(const Range& range, const F& op) const {
+    const std::vector<MPI_Count> counts =
+        detail::near_equal(static_cast<MPI_Count>(std::ranges::size(range)), state("reduce_scatter").size);
+    return reduce_scatter(range, std::span<const MPI_Count>(counts), op);
+  }
+  template <Flat Range, class F>
+  auto reduce_scatter(const Range& range, std::span<const MPI_Count> counts, const F& op) const {
+    using T = std::ranges::range_value_t<Range>;
+    detail::require_counts(state("reduce_scatter"), "reduce_scatter", counts,
+                           static_cast<MPI_Count>(std::ranges::size(range)));
+    std::vector<T> mine(static_cast<std::size_t>(counts[static_cast<std::size_t>(rank())]));
+    reduce_scatter_into(range, mine, counts, op);
+    return mine;
+  }
+  // Equal parts: `send` has size() times as many elements as `recv`.
+  template <class S, class R, class F>
+  void reduce_scatter_into(const S& send, R&& recv, const F& op) const {
+    reduce_blocking("reduce_scatter", everywhere, send, recv, op, &detail::reduce_scatter_block);
+  }
+  template <class S, class R, class F>
+  Request<void> ireduce_scatter_into(const S& send, R&& recv, const F& op) const {
+    return reduce_request("ireduce_scatter", everywhere, send, recv, op, &detail::reduce_scatter_block);
+  }
+  template <class S, class R, class F>
+  void reduce_scatter_into(const S& send, R&& recv, std::span<const MPI_Count> counts, const F& op) const {
+    reduce_blocking("reduce_scatter", everywhere, send, recv, op, detail::InterReduceScatterBy{counts});
+  }
+  template <class S, class R, class F>
+  Request<void> ireduce_scatter_into(const S& send, R&& recv, std::span<const MPI_Count> counts,
+                                     const F& op) const {
+    return reduce_request("ireduce_scatter", everywhere, send, recv, op,
+                          detail::InterReduceScatterBy{counts});
+  }
 
  private:
+  static constexpr Root everywhere{detail::unset};
+
   Intercomm(MPI_Comm comm, Ownership ownership) : PointToPoint(comm, ownership) {}
 
-  // `blocks`: parts that the buffer holds, of which MPI is told one.
-  struct Part {
-    MPI_Count count;
-    MPI_Datatype type;
-  };
-  enum class Call { gather, scatter, allgather, alltoall };
-  void exchange(Call call, ConstBuffer send, Buffer recv, int root, MPI_Request* request,
-                const char* verb) const;
-  void broadcast(Buffer data, int root, MPI_Request* request, const char* verb) const;
-  void combine(const void* send, void* recv, MPI_Count count, const detail::OpHandle& op, int root, bool all,
-               const char* verb) const;
-  // The root's size, everywhere in the other group.
-  MPI_Count share_size(MPI_Count mine, int root) const;
-  static Request<void> request_of(MPI_Request native, const char* verb) {
-    return Request<void>(detail::RequestCore(native, nullptr, verb, detail::Dropped::wait));
+  Root checked(const char* verb, Root root) const {
+    detail::require_inter_root(state(verb), verb, root.root);
+    return root;
   }
-  static bool receives(Root root) noexcept { return root.root >= 0; }
-};
+  // ---- By value: an operation of steps, run through or started.
+  template <class Op, class... Args>
+  auto run(const char* verb, Args&&... args) const {
+    Op operation(state(verb), std::forward<Args>(args)...);
+    return operation.run();
+  }
+  template <class Op, class T, class... Args>
+  Request<T> start(const char* verb, Args&&... args) const {
+    auto operation = std::make_unique<Op>(state(verb), std::forward<Args>(args)...);
+    detail::RequestCore core(MPI_REQUEST_NULL, std::move(operation), verb, detail::Dropped::wait);
+    core.test();  // starts its first step
+    return Request<T>(std::move(core));
+  }
 
-// ---- Bodies.
+  // ---- Into memory: one call.
 
-template <class T>
-T Intercomm::bcast(T value, Root root) const {
-  if constexpr (Plain<T>) {
-    broadcast(as_writable(value), root.root, nullptr, "bcast");
-  } else if constexpr (Resizable<T>) {
-    const MPI_Count n = share_size(static_cast<MPI_Count>(std::ranges::size(value)), root.root);
-    if (receives(root)) value.resize(static_cast<std::size_t>(n));
-    broadcast(as_writable(value), root.root, nullptr, "bcast");
-  } else {
-    static_assert(detail::is_sendable<T>, "this type cannot be sent");
-    std::vector<std::byte> bytes;
-    if (root.root == root_here) {
-      wire::Writer writer(wire::never_out_of_band);
-      wire::pack(writer, value);
-      bytes.assign(writer.bytes().begin(), writer.bytes().end());
+  // The part of each rank of the other group in a buffer of all; 0 for one that is not looked at here.
+  template <class B>
+  B per_rank(const char* verb, B all, bool looked_at) const {
+    all.count = looked_at ? detail::inter_part(state(verb), verb, all.count) : 0;
+    return all;
+  }
+  // Counts and offsets in elements of D, as MPI counts them.
+  template <class D>
+  struct Scaled {
+    explicit Scaled(const Counts& parts) : counts(of(parts.counts)), offsets(of(parts.offsets)) {}
+    static std::vector<MPI_Count> of(std::span<const MPI_Count> numbers) {
+      if constexpr (Flat<D>) {
+        return detail::in_units<std::ranges::range_value_t<D>>(numbers);
+      } else {
+        return {numbers.begin(), numbers.end()};
+      }
     }
-    const MPI_Count n = share_size(static_cast<MPI_Count>(bytes.size()), root.root);
-    if (receives(root)) bytes.resize(static_cast<std::size_t>(n));
-    broadcast(as_writable(bytes), root.root, nullptr, "bcast");
-    if (receives(root)) value = detail::unpack_object<T>(bytes, {.comm = native(), .root = root.root});
+    detail::Parts parts() const { return {counts, offsets}; }
+    std::vector<MPI_Count> counts;
+    std::vector<MPI_Count> offsets;
+  };
+
+  auto bcast_call(auto& data, Root root) const {
+    checked("bcast", root);
+    return [&here = state("bcast"), buffer = as_writable(data), root](detail::Launch& launch) {
+      detail::bcast(here, buffer, root.root, launch);
+    };
   }
-  return value;
-}
+  auto scatter_call(const auto& send, auto& recv, Root root) const {
+    checked("scatter", root);
+    return [&here = state("scatter"), from = per_rank("scatter", as_buffer(send), root.root == root_here),
+            to = as_writable(recv),
+            root](detail::Launch& launch) { detail::scatter(here, from, to, root.root, launch); };
+  }
+  template <class S>
+  auto scatterv_call(const S& send, const Counts& parts, auto& recv, Root root) const {
+    checked("scatterv", root);
+    return [&here = state("scatterv"), from = as_buffer(send), scaled = Scaled<S>(parts),
+            to = as_writable(recv), root](detail::Launch& launch) {
+      detail::inter_scatterv(here, from, scaled.parts(), to, root.root, launch);
+    };
+  }
+  auto gather_call(const auto& send, auto& recv, Root root) const {
+    checked("gather", root);
+    return [&here = state("gather"), from = as_buffer(send),
+            to = per_rank("gather", as_writable(recv), root.root == root_here),
+            root](detail::Launch& launch) { detail::gather(here, from, to, root.root, launch); };
+  }
+  template <class R>
+  auto gatherv_call(const auto& send, R& recv, const Counts& parts, Root root) const {
+    checked("gatherv", root);
+    return [&here = state("gatherv"), from = as_buffer(send), scaled = Scaled<R>(parts),
+            to = as_writable(recv), root](detail::Launch& launch) {
+      detail::inter_gatherv(here, from, to, scaled.parts(), root.root, launch);
+    };
+  }
+  auto allgather_call(const auto& send, auto& recv) const {
+    return [&here = state("allgather"), from = as_buffer(send),
+            to = per_rank("allgather", as_writable(recv), true)](detail::Launch& launch) {
+      detail::allgather(here, from, to, launch);
+    };
+  }
+  template <class R>
+  auto allgatherv_call(const auto& send, R& recv, const Counts& parts) const {
+    return [&here = state("allgatherv"), from = as_buffer(send), scaled = Scaled<R>(parts),
+            to = as_writable(recv)](detail::Launch& launch) {
+      detail::inter_allgatherv(here, from, to, scaled.parts(), launch);
+    };
+  }
+  auto alltoall_call(const auto& send, auto& recv) const {
+    return [&here = state("alltoall"), from = per_rank("alltoall", as_buffer(send), true),
+            to = per_rank("alltoall", as_writable(recv), true)](detail::Launch& launch) {
+      detail::alltoall(here, from, to, launch);
+    };
+  }
+  template <class S, class R>
+  auto alltoallv_call(const S& send, const Counts& send_parts, R& recv, const Counts& recv_parts) const {
+    return [&here = state("alltoallv"), from = as_buffer(send), sent = Scaled<S>(send_parts),
+            to = as_writable(recv), received = Scaled<R>(recv_parts)](detail::Launch& launch) {
+      detail::alltoallv(here, from, sent.parts(), to, received.parts(), detail::Width::narrow, launch);
+    };
+  }
 
-template <class D>
-void Intercomm::bcast_into(D&& data, Root root) const {
-  broadcast(as_writable(data), root.root, nullptr, "bcast");
-}
-template <class D>
-Request<void> Intercomm::ibcast_into(D&& data, Root root) const {
-  MPI_Request native = MPI_REQUEST_NULL;
-  broadcast(as_writable(data), root.root, &native, "ibcast");
-  return request_of(native, "ibcast");
-}
-
-template <Plain T>
-std::vector<T> Intercomm::gather(const T& value, Root root) const {
-  detail::Slots<T> all(root.root == root_here ? static_cast<std::size_t>(remote_size()) : 0);
-  const auto in = all.span();
-  exchange(Call::gather, as_buffer(value), as_writable(in), root.root, nullptr, "gather");
-  return all.take();
-}
-template <class S, class R>
-void Intercomm::gather_into(const S& send, R&& recv, Root root) const {
-  exchange(Call::gather, as_buffer(send), as_writable(recv), root.root, nullptr, "gather");
-}
-template <class S, class R>
-Request<void> Intercomm::igather_into(const S& send, R&& recv, Root root) const {
-  MPI_Request native = MPI_REQUEST_NULL;
-  exchange(Call::gather, as_buffer(send), as_writable(recv), root.root, &native, "igather");
-  return request_of(native, "igather");
-}
-
-template <Flat R>
-std::ranges::range_value_t<R> Intercomm::scatter(const R& values, Root root) const {
-  std::ranges::range_value_t<R> mine{};
-  exchange(Call::scatter, as_buffer(values), as_writable(mine), root.root, nullptr, "scatter");
-  return mine;
-}
-template <class S, class R>
-void Intercomm::scatter_into(const S& send, R&& recv, Root root) const {
-  exchange(Call::scatter, as_buffer(send), as_writable(recv), root.root, nullptr, "scatter");
-}
-template <class S, class R>
-Request<void> Intercomm::iscatter_into(const S& send, R&& recv, Root root) const {
-  MPI_Request native = MPI_REQUEST_NULL;
-  exchange(Call::scatter, as_buffer(send), as_writable(recv), root.root, &native, "iscatter");
-  return request_of(native, "iscatter");
-}
-
-template <Plain T>
-std::vector<T> Intercomm::allgather(const T& value) const {
-  detail::Slots<T> all(static_cast<std::size_t>(remote_size()));
-  const auto in = all.span();
-  exchange(Call::allgather, as_buffer(value), as_writable(in), detail::unset, nullptr, "allgather");
-  return all.take();
-}
-template <class S, class R>
-void Intercomm::allgather_into(const S& send, R&& recv) const {
-  exchange(Call::allgather, as_buffer(send), as_writable(recv), detail::unset, nullptr, "allgather");
-}
-template <class S, class R>
-Request<void> Intercomm::iallgather_into(const S& send, R&& recv) const {
-  MPI_Request native = MPI_REQUEST_NULL;
-  exchange(Call::allgather, as_buffer(send), as_writable(recv), detail::unset, &native, "iallgather");
-  return request_of(native, "iallgather");
-}
-
-template <Flat R>
-std::vector<std::ranges::range_value_t<R>> Intercomm::alltoall(const R& values) const {
-  detail::Slots<std::ranges::range_value_t<R>> all(static_cast<std::size_t>(remote_size()));
-  const auto in = all.span();
-  exchange(Call::alltoall, as_buffer(values), as_writable(in), detail::unset, nullptr, "alltoall");
-  return all.take();
-}
-template <class S, class R>
-void Intercomm::alltoall_into(const S& send, R&& recv) const {
-  exchange(Call::alltoall, as_buffer(send), as_writable(recv), detail::unset, nullptr, "alltoall");
-}
-template <class S, class R>
-Request<void> Intercomm::ialltoall_into(const S& send, R&& recv) const {
-  MPI_Request native = MPI_REQUEST_NULL;
-  exchange(Call::alltoall, as_buffer(send), as_writable(recv), detail::unset, &native, "ialltoall");
-  return request_of(native, "ialltoall");
-}
-
-template <Plain T, class F>
-T Intercomm::reduce(const T& value, const F& op, Root root) const {
-  T result{};
-  state("reduce");
-  combine(&value, &result, 1, detail::op_handle<T>(op), root.root, false, "reduce");
-  return result;
-}
-template <Flat S, Flat R, class F>
-void Intercomm::reduce_into(const S& send, R&& recv, const F& op, Root root) const {
-  using T = std::ranges::range_value_t<S>;
-  state("reduce");
-  const std::size_t n = root.root == root_here ? std::ranges::size(recv) : std::ranges::size(send);
-  combine(std::ranges::data(send), std::ranges::data(recv), static_cast<MPI_Count>(n),
-          detail::op_handle<T>(op), root.root, false, "reduce");
-}
-template <Plain T, class F>
-T Intercomm::allreduce(const T& value, const F& op) const {
-  T result{};
-  state("allreduce");
-  combine(&value, &result, 1, detail::op_handle<T>(op), detail::unset, true, "allreduce");
-  return result;
-}
-template <Flat S, Flat R, class F>
-void Intercomm::allreduce_into(const S& send, R&& recv, const F& op) const {
-  using T = std::ranges::range_value_t<S>;
-  state("allreduce");
-  if (std::ranges::size(send) != std::ranges::size(recv))
-    detail::fail(Errc::count, "allreduce", {.comm = native()}, "send and receive buffers differ in size");
-  combine(std::ranges::data(send), std::ranges::data(recv), static_cast<MPI_Count>(std::ranges::size(send)),
-          detail::op_handle<T>(op), detail::unset, true, "allreduce");
-}
+  // What the reductions share: the operation's datatype instead of the buffers' own. The root gives nothing,
+  // and so takes the length of what it gets.
+  template <class S>
+  static ConstBuffer given(const S& send, const Buffer& recv, Root root) {
+    if (root.root == root_here) return {nullptr, recv.count, recv.type};
+    return detail::counted(send, recv.type);
+  }
+  template <class S, class R>
+  void require_alike(const char* verb, const S& send, const R& recv) const {
+    const detail::CommState& here = state(verb);
+    if (as_buffer(send).count != as_buffer(recv).count)
+      detail::fail(Errc::count, verb, {.comm = here.comm}, "send and receive buffers differ in size");
+  }
+  template <class S, class R, class F, class Call>
+  void reduce_blocking(const char* verb, Root root, const S& send, R& recv, const F& op, Call call) const {
+    detail::CommState& here = state(verb);
+    const detail::OpHandle handle = detail::op_handle<detail::ElementOf<R>>(op);
+    const Buffer to = detail::counted_writable(recv, handle.type());
+    detail::Launch launch;
+    call(here, given(send, to, root), to, handle.op(), launch);
+  }
+  template <class S, class R, class F, class Call>
+  Request<void> reduce_request(const char* verb, Root root, const S& send, R& recv, const F& op,
+                               Call call) const {
+    detail::CommState& here = state(verb);
+    auto operation = std::make_unique<detail::ReductionInto<F, detail::ElementOf<R>>>(op);
+    const Buffer to = detail::counted_writable(recv, operation->handle().type());
+    call(here, given(send, to, root), to, operation->handle().op(), operation->launch());
+    const MPI_Request native = operation->launch().request;
+    return Request<void>(detail::RequestCore(native, std::move(operation), verb, detail::Dropped::wait));
+  }
+};
 
 }  // namespace manyhands::mpi
