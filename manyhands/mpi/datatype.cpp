@@ -87,7 +87,7 @@ Datatype Datatype::make_indexed_block(int length, std::span<const int> starts, M
 }
 
 Datatype Datatype::make_subarray(std::span<const int> full_shape, std::span<const int> shape,
-                                 std::span<const int> starts, MPI_Datatype of) {
+                                 std::span<const int> starts, Order order, MPI_Datatype of) {
   if (shape.size() != full_shape.size() || starts.size() != full_shape.size())
     detail::fail(Errc::dims, "Datatype::subarray", {},
                  "full shape, shape and starts have different numbers of dimensions");
@@ -99,8 +99,44 @@ Datatype Datatype::make_subarray(std::span<const int> full_shape, std::span<cons
   }
   MPI_Datatype type = MPI_DATATYPE_NULL;
   detail::check(MPI_Type_create_subarray(static_cast<int>(shape.size()), full_shape.data(), shape.data(),
-                                         starts.data(), MPI_ORDER_C, of, &type),
+                                         starts.data(), static_cast<int>(order), of, &type),
                 "Datatype::subarray");
+  return Datatype(committed(type), true);
+}
+
+Datatype Datatype::make_darray(std::span<const int> full_shape, std::span<const Distribution> distributions,
+                               std::span<const int> grid, int rank, Order order, MPI_Datatype of) {
+  constexpr const char* verb = "Datatype::darray";
+  if (distributions.size() != full_shape.size() || grid.size() != full_shape.size() || full_shape.empty())
+    detail::fail(Errc::dims, verb, {},
+                 "full shape, distributions and grid have different numbers of dimensions, or none");
+  std::vector<int> kinds;
+  std::vector<int> lengths;
+  int ranks = 1;
+  for (std::size_t i = 0; i < grid.size(); ++i) {  // the MPIs look at some of this only
+    const auto [kind, length] = distributions[i];
+    const auto require = [&](bool right, const char* what) {
+      if (!right) detail::fail(Errc::arg, verb, {}, "dimension " + std::to_string(i) + ": " + what);
+    };
+    require(full_shape[i] >= 1 && grid[i] >= 1, "it has no elements, or no processes");
+    require(kind != Distribution::Kind::none || grid[i] == 1,
+            "it is not distributed, but has more than one process");
+    require(length == Distribution::automatic || length >= 1, "blocks of less than one element");
+    require(kind != Distribution::Kind::block || length == Distribution::automatic ||
+                static_cast<long>(length) * grid[i] >= full_shape[i],
+            "one block for each process does not hold all elements");
+    kinds.push_back(static_cast<int>(kind));
+    lengths.push_back(kind == Distribution::Kind::none ? MPI_DISTRIBUTE_DFLT_DARG : length);
+    ranks *= grid[i];
+  }
+  if (rank < 0 || rank >= ranks)
+    detail::fail(Errc::arg, verb, {},
+                 "rank " + std::to_string(rank) + " of a grid of " + std::to_string(ranks) + " processes");
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  detail::check(
+      MPI_Type_create_darray(ranks, rank, static_cast<int>(grid.size()), full_shape.data(), kinds.data(),
+                             lengths.data(), grid.data(), static_cast<int>(order), of, &type),
+      verb);
   return Datatype(committed(type), true);
 }
 
@@ -145,6 +181,20 @@ MPI_Count Datatype::lower_bound() const {
   MPI_Count lower = 0;
   MPI_Count bytes = 0;
   detail::check(MPI_Type_get_extent_x(type_, &lower, &bytes), "Datatype::lower_bound");
+  return lower;
+}
+
+MPI_Count Datatype::true_extent() const {
+  MPI_Count lower = 0;
+  MPI_Count bytes = 0;
+  detail::check(MPI_Type_get_true_extent_x(type_, &lower, &bytes), "Datatype::true_extent");
+  return bytes;
+}
+
+MPI_Count Datatype::true_lower_bound() const {
+  MPI_Count lower = 0;
+  MPI_Count bytes = 0;
+  detail::check(MPI_Type_get_true_extent_x(type_, &lower, &bytes), "Datatype::true_lower_bound");
   return lower;
 }
 

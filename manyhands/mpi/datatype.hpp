@@ -13,9 +13,11 @@
 #include <ranges>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 #include "manyhands/mpi/error.hpp"
 #include "manyhands/mpi/lifetime.hpp"
@@ -102,6 +104,53 @@ MPI_Datatype native_type() noexcept {
   }
 }
 
+// Which index of an array runs fastest: the last (C, row-major), or the first (Fortran).
+enum class Order : int { c = MPI_ORDER_C, fortran = MPI_ORDER_FORTRAN };
+
+// How one dimension of an array is dealt out to the processes along it (Datatype::darray).
+struct Distribution {
+  enum class Kind : int {
+    none = MPI_DISTRIBUTE_NONE,
+    block = MPI_DISTRIBUTE_BLOCK,
+    cyclic = MPI_DISTRIBUTE_CYCLIC
+  };
+  static constexpr int automatic = MPI_DISTRIBUTE_DFLT_DARG;
+
+  // All of it to each.
+  static constexpr Distribution none() { return {Kind::none, automatic}; }
+  // One block to each, of `length` elements; by default equal ones, of which the last may be shorter.
+  static constexpr Distribution block(int length = automatic) { return {Kind::block, length}; }
+  // Blocks of `length` elements in turn.
+  static constexpr Distribution cyclic(int length = 1) { return {Kind::cyclic, length}; }
+
+  Kind kind = Kind::none;
+  int length = automatic;
+};
+
+// How an MPI datatype was made. The names are those of MPI's constructors.
+enum class Combiner : std::uint8_t {
+  predefined,
+  dup,
+  contiguous,
+  vector,
+  hvector,
+  indexed,
+  hindexed,
+  indexed_block,
+  hindexed_block,
+  structure,
+  subarray,
+  darray,
+  resized,
+  f90_real,
+  f90_complex,
+  f90_integer,
+  other,
+};
+std::string_view name_of(Combiner combiner) noexcept;
+
+struct DatatypeContents;
+
 // An MPI datatype made by hand: strided, scattered and multi-dimensional data, sent from and received to
 // where it lies. Value-like handle with one owner; committed. Freeing it while messages of it are under way
 // is allowed. Any thread.
@@ -115,6 +164,7 @@ class Datatype {
   static Datatype adopt(MPI_Datatype raw) noexcept { return Datatype(raw, true); }
   // Refers to one that another owns.
   static Datatype view(MPI_Datatype raw) noexcept { return Datatype(raw, false); }
+  static Datatype from_fortran(MPI_Fint handle) { return view(MPI_Type_f2c(handle)); }
   // `count` elements of `of`, side by side; `count` may be above 2^31.
   static Datatype contiguous_of(MPI_Count count, MPI_Datatype of);
 
@@ -132,10 +182,17 @@ class Datatype {
   // Blocks of `length` elements at starts[i].
   template <class T>
   static Datatype indexed_block(int length, std::span<const int> starts);
-  // The box [starts, starts + shape) of a row-major array of `full_shape`.
+  // The box [starts, starts + shape) of an array of `full_shape`.
   template <class T>
   static Datatype subarray(std::span<const int> full_shape, std::span<const int> shape,
-                           std::span<const int> starts);
+                           std::span<const int> starts, Order order = Order::c);
+  // What rank `rank` of a grid of processes (row-major, whatever `order` says) holds of an array of
+  // `full_shape`, which is dealt out dimension by dimension. Throws Error (dims, arg) for what cannot be:
+  // different numbers of dimensions, a rank outside of the grid, blocks that do not reach the end, a
+  // dimension that is not distributed over more than one process.
+  template <class T>
+  static Datatype darray(std::span<const int> full_shape, std::span<const Distribution> distributions,
+                         std::span<const int> grid, int rank, Order order = Order::c);
   // Blocks of different types at byte offsets, as in a struct. Requires: equal numbers of each.
   static Datatype structure(std::span<const int> lengths, std::span<const MPI_Aint> offsets,
                             std::span<const MPI_Datatype> types);
@@ -151,12 +208,27 @@ class Datatype {
   ~Datatype();
 
   MPI_Datatype native() const noexcept { return type_; }
+  // Gives the raw handle away; who takes it frees it. This object is none then.
   MPI_Datatype release() noexcept { return std::exchange(type_, MPI_DATATYPE_NULL); }
+  MPI_Fint to_fortran() const { return MPI_Type_c2f(type_); }
   MPI_Count size() const;    // bytes of data
   MPI_Count extent() const;  // bytes from one element to the next
   MPI_Count lower_bound() const;
+  // From the first to the last byte of data, whatever bounds resized() set.
+  MPI_Count true_extent() const;
+  MPI_Count true_lower_bound() const;
   std::string name() const;
   void set_name(const std::string& name);
+
+  // ---- For tools that take datatypes apart.
+
+  // One of MPI's own: a named one, or one of Fortran's parametrised ones.
+  bool is_predefined() const;
+  Combiner combiner() const;
+  // The arguments that it was made with, in MPI's order (MPI 3.1, 4.1.13); nothing for a predefined one.
+  DatatypeContents contents() const;
+  // In words, to the predefined types that it is made of: "vector(3, 1, 4) of MPI_DOUBLE".
+  std::string describe() const;
 
  private:
   Datatype(MPI_Datatype type, bool owned) noexcept : type_(type), owned_(owned) {}
@@ -165,10 +237,20 @@ class Datatype {
   static Datatype make_indexed(std::span<const int> lengths, std::span<const int> starts, MPI_Datatype of);
   static Datatype make_indexed_block(int length, std::span<const int> starts, MPI_Datatype of);
   static Datatype make_subarray(std::span<const int> full_shape, std::span<const int> shape,
-                                std::span<const int> starts, MPI_Datatype of);
+                                std::span<const int> starts, Order order, MPI_Datatype of);
+  static Datatype make_darray(std::span<const int> full_shape, std::span<const Distribution> distributions,
+                              std::span<const int> grid, int rank, Order order, MPI_Datatype of);
 
   MPI_Datatype type_ = MPI_DATATYPE_NULL;
   bool owned_ = false;
+};
+
+// What a datatype was made with. A value but for the types, which are its own (or predefined).
+struct DatatypeContents {
+  Combiner combiner = Combiner::predefined;
+  std::vector<int> integers;
+  std::vector<MPI_Aint> addresses;
+  std::vector<Datatype> types;
 };
 
 namespace detail {
@@ -300,8 +382,13 @@ Datatype Datatype::indexed_block(int length, std::span<const int> starts) {
 }
 template <class T>
 Datatype Datatype::subarray(std::span<const int> full_shape, std::span<const int> shape,
-                            std::span<const int> starts) {
-  return make_subarray(full_shape, shape, starts, datatype_of<T>());
+                            std::span<const int> starts, Order order) {
+  return make_subarray(full_shape, shape, starts, order, datatype_of<T>());
+}
+template <class T>
+Datatype Datatype::darray(std::span<const int> full_shape, std::span<const Distribution> distributions,
+                          std::span<const int> grid, int rank, Order order) {
+  return make_darray(full_shape, distributions, grid, rank, order, datatype_of<T>());
 }
 
 // ---- Buffers: what a call of MPI is given.

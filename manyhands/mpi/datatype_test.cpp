@@ -85,5 +85,76 @@ TEST_CASE("a type of more than 2^31 elements is one element of a large one") {
   CHECK(large.extent() == many * 4);
 }
 
+TEST_CASE("a datatype tells how it was made") {
+  const Datatype column = Datatype::vector<double>(3, 1, 4);
+  CHECK(column.combiner() == Combiner::vector);
+  CHECK_FALSE(column.is_predefined());
+  const DatatypeContents made = column.contents();
+  CHECK(made.integers == std::vector<int>{3, 1, 4});
+  CHECK(made.addresses.empty());
+  REQUIRE(made.types.size() == 1);
+  CHECK(made.types[0].native() == MPI_DOUBLE);
+  CHECK(column.describe() == "vector(3, 1, 4) of MPI_DOUBLE");
+  CHECK(Datatype::view(MPI_INT).is_predefined());
+  CHECK(Datatype::view(MPI_INT).describe() == "MPI_INT");
+  CHECK(Datatype::view(MPI_INT).contents().types.empty());
+  CHECK(column.dup().describe() == "dup() of vector(3, 1, 4) of MPI_DOUBLE");
+  CHECK(name_of(column.resized(0, 8).combiner()) == "resized");
+  const int lengths[] = {2, 1};
+  const MPI_Aint offsets[] = {0, 16};
+  const MPI_Datatype types[] = {MPI_INT, column.native()};
+  const Datatype both = Datatype::structure(lengths, offsets, types);
+  CHECK(both.describe() == "structure(2, 2, 1, 0 B, 16 B) of {MPI_INT, vector(3, 1, 4) of MPI_DOUBLE}");
+  CHECK(column.size() == 24);  // what contents() gave back was its own
+  CHECK_THROWS_AS(static_cast<void>(Datatype().describe()), Error);
+}
+
+TEST_CASE("the true extent is that of the data") {
+  const Datatype padded = Datatype::vector<int>(2, 1, 3).resized(-4, 100);
+  CHECK(padded.extent() == 100);
+  CHECK(padded.lower_bound() == -4);
+  CHECK(padded.true_extent() == 16);
+  CHECK(padded.true_lower_bound() == 0);
+}
+
+// The elements of an array of 0, 1, 2 ... that `type` selects.
+std::vector<int> selected(const Datatype& type, int elements) {
+  std::vector<int> all(static_cast<std::size_t>(elements));
+  for (int i = 0; i < elements; ++i) all[static_cast<std::size_t>(i)] = i;
+  std::vector<int> part(static_cast<std::size_t>(type.size()) / sizeof(int));
+  self().sendrecv_into(buffer(std::as_const(all).data(), 1, type), {.dest = 0}, std::span(part),
+                       {.source = 0});
+  return part;
+}
+
+TEST_CASE("an array is dealt out to a grid of processes") {
+  using Part = std::vector<int>;
+  using D = Distribution;
+  const int line[] = {7};
+  const int two[] = {2};
+  const auto deal = [&](D how, int rank) {
+    return selected(Datatype::darray<int>(line, std::span(&how, 1), two, rank), 7);
+  };
+  CHECK(deal(D::block(), 0) == Part{0, 1, 2, 3});
+  CHECK(deal(D::block(), 1) == Part{4, 5, 6});
+  CHECK(deal(D::block(5), 1) == Part{5, 6});
+  CHECK(deal(D::cyclic(), 1) == Part{1, 3, 5});
+  CHECK(deal(D::cyclic(2), 0) == Part{0, 1, 4, 5});
+  const int shape[] = {2, 3};
+  const int grid[] = {1, 3};
+  const D across[] = {D::none(), D::block()};
+  CHECK(selected(Datatype::darray<int>(shape, across, grid, 2), 6) == Part{2, 5});
+  CHECK(selected(Datatype::darray<int>(shape, across, grid, 2, Order::fortran), 6) == Part{4, 5});
+  const int starts[] = {1, 0};
+  const int box[] = {1, 2};
+  CHECK(selected(Datatype::subarray<int>(shape, box, starts), 6) == Part{3, 4});
+  CHECK(selected(Datatype::subarray<int>(shape, box, starts, Order::fortran), 6) == Part{1, 3});
+  CHECK_THROWS_AS(static_cast<void>(Datatype::darray<int>(shape, across, two, 0)), Error);
+  CHECK_THROWS_AS(static_cast<void>(Datatype::darray<int>(shape, across, grid, 3)), Error);
+  CHECK_THROWS_AS(static_cast<void>(deal(D::block(3), 0)), Error);
+  CHECK_THROWS_AS(static_cast<void>(deal(D::none(), 0)), Error);
+  CHECK_THROWS_AS(static_cast<void>(deal(D::cyclic(0), 0)), Error);
+}
+
 }  // namespace
 }  // namespace manyhands::mpi
