@@ -1,5 +1,7 @@
 #include "manyhands/mpi/point_to_point.hpp"
 
+#include <limits>
+
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -142,6 +144,20 @@ void require_bytes(CommState& state, const MPI_Status& status, std::size_t bytes
   fail(Errc::truncate, "recv", {.comm = state.comm, .source = status.MPI_SOURCE, .tag = status.MPI_TAG},
        fmt::format("{} bytes came for a value of {} bytes: sender and receiver name different types", came,
                    bytes));
+}
+
+std::vector<std::byte> pack_copy(CommState& state, ConstBuffer data) {
+  const About about{.comm = state.comm, .count = data.count, .type = data.type};
+  if (data.count > std::numeric_limits<int>::max())
+    fail(Errc::count, "isendrecv_replace", about, "more than MPI packs at once: use isendrecv_into");
+  const int n = static_cast<int>(data.count);
+  int size = 0;
+  check(MPI_Pack_size(n, data.type, state.comm, &size), "isendrecv_replace", about);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(size));
+  int at = 0;
+  check(MPI_Pack(data.data, n, data.type, bytes.data(), size, &at, state.comm), "isendrecv_replace", about);
+  bytes.resize(static_cast<std::size_t>(at));
+  return bytes;
 }
 
 }  // namespace detail

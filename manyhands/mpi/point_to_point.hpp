@@ -18,6 +18,7 @@
 #include <ranges>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "manyhands/mpi/communicator.hpp"
 #include "manyhands/mpi/large.hpp"
@@ -125,6 +126,42 @@ template <class T>
 T receive_value(CommState& state, From from, MPI_Status& status);
 template <class T>
 void receive_into(CommState& state, T& data, From from, MPI_Status& status);
+// The bytes of `data` as MPI packs them: another buffer of the same type signature.
+std::vector<std::byte> pack_copy(CommState& state, ConstBuffer data);
+
+// A send and a receive as one operation. Both move on whenever it is asked.
+template <class S, class T>
+class SendReceiveSteps : public Yields<T> {
+ public:
+  SendReceiveSteps(Request<T> receiving, Request<S> sending)
+      : receiving_(std::move(receiving)), sending_(std::move(sending)) {}
+  bool advance(MPI_Request&, MPI_Status& status) override {
+    const bool sent = sending_.test();
+    if (!receiving_.test() || !sent) return false;
+    status = receiving_.core().status();
+    return true;
+  }
+
+ protected:
+  Request<T> receiving_;
+  Request<S> sending_;
+};
+template <class S, class T>
+class SendReceive final : public SendReceiveSteps<S, T> {
+ public:
+  using SendReceiveSteps<S, T>::SendReceiveSteps;
+  T take() override { return this->receiving_.get(); }
+};
+template <class S>
+class SendReceive<S, void> final : public SendReceiveSteps<S, void> {
+ public:
+  using SendReceiveSteps<S, void>::SendReceiveSteps;
+};
+template <class S, class T>
+Request<T> together(Request<T> receiving, Request<S> sending, const char* verb) {
+  auto both = std::make_unique<SendReceive<S, T>>(std::move(receiving), std::move(sending));
+  return Request<T>(RequestCore(MPI_REQUEST_NULL, std::move(both), verb, Dropped::wait));
+}
 
 }  // namespace detail
 
@@ -226,6 +263,18 @@ class PointToPoint : public Communicator {
   // Starts to receive into memory that must stay until the request is done.
   template <class T>
   Request<void> irecv_into(T&& data, From from = {}) const;
+
+  // Starts to send one and to receive another message: one request for both, whose value and status() are
+  // those of the receive. `value` and `data` as of isend and irecv_into. Cannot be cancelled.
+  template <class T, class U>
+  Request<T> isendrecv(U&& value, To to, From from) const;
+  template <class U, class T>
+  Request<void> isendrecv_into(U&& value, To to, T&& data, From from) const;
+  // Sends what lies in `data` now, of which it keeps a copy, and replaces it by what comes; `data` must stay
+  // until the request is done.
+  template <class T>
+    requires Direct<T>
+  Request<void> isendrecv_replace(T&& data, To to, From from) const;
 
   // ---- Persistent: the same transfer, many times. Borrows the data.
 

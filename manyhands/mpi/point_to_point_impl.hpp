@@ -355,6 +355,43 @@ Status PointToPoint::sendrecv_replace(T&& data, To to, From from) const {
   return detail::to_status(status);
 }
 
+template <class T, class U>
+Request<T> PointToPoint::isendrecv(U&& value, To to, From from) const {
+  Request<T> receiving = irecv<T>(from);
+  return detail::together(std::move(receiving), isend(std::forward<U>(value), to), "isendrecv");
+}
+
+template <class U, class T>
+Request<void> PointToPoint::isendrecv_into(U&& value, To to, T&& data, From from) const {
+  Request<void> receiving = irecv_into(std::forward<T>(data), from);
+  return detail::together(std::move(receiving), isend(std::forward<U>(value), to), "isendrecv");
+}
+
+template <class T>
+  requires Direct<T>
+Request<void> PointToPoint::isendrecv_replace(T&& data, To to, From from) const {
+  const Buffer both = as_writable(data);
+  ConstBuffer sent = both;
+  std::vector<std::byte> bytes;
+  if constexpr (BufferLike<T>) {  // of any layout
+    bytes = detail::pack_copy(state("isendrecv_replace"), both);
+    sent = {bytes.data(), static_cast<MPI_Count>(bytes.size()), MPI_PACKED};
+  } else {
+    std::size_t size = sizeof(data);
+    if constexpr (Flat<std::remove_cvref_t<T>>) size = std::as_bytes(std::span(data)).size();
+    const auto* const from_here = static_cast<const std::byte*>(both.data);
+    bytes.assign(from_here, from_here + size);
+    sent.data = bytes.data();
+  }
+  auto copy = std::make_unique<detail::Keeps<std::vector<std::byte>>>(std::move(bytes));
+  Request<void> receiving = irecv_into(std::forward<T>(data), from);
+  const MPI_Request native =
+      detail::isend_native(state("isendrecv_replace"), sent, to, detail::SendMode::standard);
+  Request<void> sending(
+      detail::RequestCore(native, std::move(copy), "isendrecv_replace", detail::Dropped::detach));
+  return detail::together(std::move(receiving), std::move(sending), "isendrecv_replace");
+}
+
 template <detail::SendMode Mode, class T>
 Persistent PointToPoint::send_init_in(T& data, To to) const {
   static_assert(Direct<T>, "a persistent send needs memory that stays: a flat range, plain value or Buffer");

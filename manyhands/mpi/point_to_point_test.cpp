@@ -128,5 +128,62 @@ TEST_CASE("counts above MPI's limit travel as derived datatypes") {
   detail::large_limit = limit;
 }
 
+TEST_CASE("one request sends and receives") {
+  const Comm& comm = world();
+  const int me = comm.rank();
+  const int next = (me + 1) % comm.size();
+  const int last = (me + comm.size() - 1) % comm.size();
+  const To to{.dest = next, .tag = 21};
+  const From from{.source = last, .tag = 21};
+  auto text = comm.isendrecv<std::string>("from " + std::to_string(me), to, from);
+  text.wait();
+  CHECK(text.status().source == last);
+  CHECK(text.get() == "from " + std::to_string(last));
+  auto numbers = comm.isendrecv<std::vector<int>>(std::vector<int>(50000, me), to, from);
+  auto number = comm.isendrecv<int>(me, to, from);  // in the order of their starts
+  CHECK(number.get() == last);
+  CHECK(numbers.get() == std::vector<int>(50000, last));
+  const std::vector<double> out(1000, me);
+  std::vector<double> in(1000);
+  comm.isendrecv_into(std::span(out), to, std::span(in), from).get();
+  CHECK(in == std::vector<double>(1000, last));
+  auto open = comm.isendrecv_into(std::span(out), to, std::span(in), {.source = last, .tag = 22});
+  CHECK_FALSE(open.test());  // what it waits for is not sent yet
+  comm.barrier();
+  auto awaited = comm.isend(std::vector<double>(1000, 1.5), {.dest = next, .tag = 22});
+  std::vector<double> sent(1000);
+  comm.recv_into(std::span(sent), from);
+  CHECK(sent == std::vector<double>(1000, last));
+  open.get();
+  CHECK(in.front() == 1.5);
+  awaited.get();
+}
+
+TEST_CASE("one request replaces what it sends") {
+  const Comm& comm = world();
+  const int me = comm.rank();
+  const int next = (me + 1) % comm.size();
+  const int last = (me + comm.size() - 1) % comm.size();
+  int number = me;
+  comm.isendrecv_replace(number, {.dest = next}, {.source = last}).get();
+  CHECK(number == last);
+  for (const std::size_t n : {0, 3, 100000}) {
+    std::vector<int> data(n, me);
+    auto request = comm.isendrecv_replace(std::span(data), {.dest = next}, {.source = last});
+    request.wait();
+    CHECK(request.status().count<int>() == static_cast<MPI_Count>(n));
+    CHECK(data == std::vector<int>(n, last));
+  }
+  // A column of a matrix.
+  std::vector<int> matrix(12, -1);
+  for (std::size_t row = 0; row < 3; ++row) matrix[4 * row] = 10 * me + static_cast<int>(row);
+  const Datatype column = Datatype::vector<int>(3, 1, 4);
+  comm.isendrecv_replace(buffer(matrix.data(), 1, column), {.dest = next}, {.source = last}).get();
+  for (std::size_t row = 0; row < 3; ++row) {
+    CHECK(matrix[4 * row] == 10 * last + static_cast<int>(row));
+    CHECK(matrix[4 * row + 1] == -1);
+  }
+}
+
 }  // namespace
 }  // namespace manyhands::mpi
