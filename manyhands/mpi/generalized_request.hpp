@@ -27,10 +27,12 @@ class GeneralizedRequest {
 
   // What is waited for; once.
   Request<void> request();
-  // The operation is done. Any thread (ThreadLevel::multiple); once.
-  void complete();
+  // The operation is done. Any thread (ThreadLevel::multiple); once. What `status` says is what status() of
+  // the request gives then.
+  void complete(const Status& status = {.source = undefined_rank, .tag = undefined_rank});
 
  private:
+  static constexpr int undefined_rank = MPI_UNDEFINED;
   struct State;
   std::shared_ptr<State> state_;
 };

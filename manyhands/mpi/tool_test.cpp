@@ -44,6 +44,15 @@ TEST_CASE("something of one's own is waited for like any request") {
     left = dropped.request();
   }
   left.wait();  // its owner is gone: nobody waits for ever
+
+  GeneralizedRequest receipt;
+  Request<void> told = receipt.request();
+  receipt.complete({.source = 3, .tag = 4, .bytes = 16});
+  told.wait();
+  CHECK(told.status().source == 3);
+  CHECK(told.status().tag == 4);
+  CHECK(told.status().count<double>() == 2);
+  CHECK_FALSE(told.status().cancelled);
 }
 
 }  // namespace
