@@ -107,6 +107,21 @@ Features find_features() {
   if (known != 0) found.max_tag = *value;
   MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_UNIVERSE_SIZE, static_cast<void*>(&value), &known);
   if (known != 0 && value != nullptr) found.universe_size = *value;
+  const auto attribute = [](int key) -> std::optional<int> {
+    int* held = nullptr;
+    int there = 0;
+    MPI_Comm_get_attr(MPI_COMM_WORLD, key, &held, &there);
+    if (there == 0 || held == nullptr) return std::nullopt;
+    return *held;
+  };
+  found.app_number = attribute(MPI_APPNUM);
+  if (found.app_number == MPI_UNDEFINED) found.app_number.reset();
+  found.host_rank = attribute(MPI_HOST);
+  found.io_rank = attribute(MPI_IO);
+  for (auto* rank : {&found.host_rank, &found.io_rank}) {
+    if (*rank == MPI_PROC_NULL) rank->reset();
+  }
+  found.wtime_is_global = attribute(MPI_WTIME_IS_GLOBAL).value_or(0) != 0;
   return found;
 }
 
@@ -184,6 +199,13 @@ const Features& features() {
   detail::require_active("features");
   static const Features found = find_features();
   return found;
+}
+
+bool is_thread_main() {
+  detail::require_active("is_thread_main");
+  int main = 0;
+  detail::check(MPI_Is_thread_main(&main), "is_thread_main");
+  return main != 0;
 }
 
 std::string node_name() {

@@ -11,6 +11,7 @@
 // leaves the Environment's scope, ends the whole job at once (MPI_Abort) with one line that names rank, host
 // and exception.
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -74,10 +75,17 @@ struct Features {
   bool cuda = false;                    // device pointers may be given to send and receive
   int max_tag = 32767;                  // the largest tag
   int universe_size = 0;                // processes that the job may have; 0: unknown
+  std::optional<int> app_number;        // which of several programs of the job this is (MPI_APPNUM)
+  std::optional<int> host_rank;         // of the world, where there is such a rank (MPI_HOST)
+  std::optional<int> io_rank;           // that can do standard I/O; any_source: all can (MPI_IO)
+  bool wtime_is_global = false;         // clocks of all ranks go alike
 };
 // Requires: active.
 const Features& features();
 
+// Whether this is the thread that initialised MPI, which alone may call it with ThreadLevel::funneled.
+// Requires: active.
+bool is_thread_main();
 // The host's name as MPI knows it. Requires: active.
 std::string node_name();
 // Seconds since some time in the past, and the resolution of that clock in seconds.
