@@ -32,6 +32,8 @@ class Comm : public Collectives {
   static Comm adopt(MPI_Comm raw);
   static Comm view(MPI_Comm raw);
   static Comm dup(MPI_Comm raw);
+  // view() of what Fortran holds.
+  static Comm from_fortran(MPI_Fint handle) { return view(MPI_Comm_f2c(handle)); }
 
   // ---- New communicators; collective over this one.
 

@@ -68,6 +68,8 @@ class Communicator {
   MPI_Comm native() const noexcept { return state_ == nullptr ? MPI_COMM_NULL : state_->comm; }
   // Gives the raw handle away; who takes it frees it. This object is empty then.
   MPI_Comm release() noexcept;
+  // Fortran's handle of it; Comm::from_fortran is the way back.
+  MPI_Fint to_fortran() const { return MPI_Comm_c2f(native()); }
   // False for one that was moved from, released, or made for a rank that takes no part (split with
   // mpi::undefined).
   explicit operator bool() const noexcept { return state_ != nullptr; }

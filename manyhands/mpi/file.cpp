@@ -23,6 +23,7 @@ struct FileState {
   int exceptions = 0;    // in flight when it was made
   bool split = false;    // a split collective is under way
   bool viewed = false;   // not the whole file as it is
+  bool owned = true;     // to be closed here
 };
 
 }  // namespace detail
@@ -307,19 +308,37 @@ File::File(const Comm& comm, const std::string& path, Mode mode, const Info& inf
 }
 
 File File::adopt(MPI_File raw) {
-  detail::require_active("File::adopt");
-  if (raw == MPI_FILE_NULL) detail::fail(Errc::file, "File::adopt", {}, "the handle is MPI_FILE_NULL");
+  File made = of_handle(raw, "(adopted)", "File::adopt");
+  MPI_File_set_errhandler(raw, MPI_ERRORS_RETURN);
+  made.state_->owned = true;
+  return made;
+}
+
+File File::view(MPI_File raw) { return of_handle(raw, "(viewed)", "File::view"); }
+
+MPI_File File::release() noexcept {
+  if (state_ == nullptr) return MPI_FILE_NULL;
+  const MPI_File file = state_->file;
+  state_->owned = false;
+  state_.reset();
+  return file;
+}
+
+// Not owned.
+File File::of_handle(MPI_File raw, const char* path, const char* verb) {
+  detail::require_active(verb);
+  if (raw == MPI_FILE_NULL) detail::fail(Errc::file, verb, {}, "the handle is MPI_FILE_NULL");
   File made;
   made.state_->file = raw;
-  made.state_->path = "(adopted)";
-  MPI_File_set_errhandler(raw, MPI_ERRORS_RETURN);
+  made.state_->path = path;
+  made.state_->owned = false;
   MPI_Offset displacement = 0;
   MPI_Datatype etype = MPI_DATATYPE_NULL;
   MPI_Datatype filetype = MPI_DATATYPE_NULL;
   char representation[MPI_MAX_DATAREP_STRING];
-  detail::check(MPI_File_get_view(raw, &displacement, &etype, &filetype, representation), "File::adopt");
+  detail::check(MPI_File_get_view(raw, &displacement, &etype, &filetype, representation), verb);
   int size = 1;
-  detail::check(MPI_Type_size(etype, &size), "File::adopt");
+  detail::check(MPI_Type_size(etype, &size), verb);
   made.state_->etype = size;
   return made;
 }
@@ -335,13 +354,14 @@ File& File::operator=(File&& other) noexcept {
 }
 
 File::~File() {
-  if (state_ == nullptr || state_->file == MPI_FILE_NULL || !is_active()) return;
+  if (state_ == nullptr || !state_->owned || state_->file == MPI_FILE_NULL || !is_active()) return;
   if (std::uncaught_exceptions() > state_->exceptions) return;
   MPI_File_close(&state_->file);
 }
 
 void File::close() {
   FileState& state = live(state_, "File::close");
+  if (!state.owned) fail_file(Errc::file, "File::close", state, "it is another's: only viewed here");
   const auto closing = std::move(state_);
   check_file(MPI_File_close(&state.file), "File::close", *closing);
 }
@@ -613,6 +633,13 @@ Group File::group() const {
 }
 
 const std::string& File::path() const { return live(state_, "File::path").path; }
+MPI_Offset File::type_extent(const Datatype& type) const {
+  const FileState& state = live(state_, "File::type_extent");
+  MPI_Aint extent = 0;
+  check_file(MPI_File_get_type_extent(state.file, type.native(), &extent), "File::type_extent", state);
+  return extent;
+}
+
 MPI_File File::native() const noexcept { return state_ == nullptr ? MPI_FILE_NULL : state_->file; }
 
 }  // namespace manyhands::mpi

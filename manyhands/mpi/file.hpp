@@ -115,7 +115,11 @@ class File {
   // hints
   // ("cb_buffer_size", "striping_unit", ...).
   File(const Comm& comm, const std::string& path, Mode mode, const Info& info = {});
+  // Raw handles in: takes ownership, or refers to one that another closes (also Fortran's). Errors on an
+  // adopted file are exceptions; on a viewed one its owner's handler decides.
   static File adopt(MPI_File raw);
+  static File view(MPI_File raw);
+  static File from_fortran(MPI_Fint handle) { return view(MPI_File_f2c(handle)); }
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
   // Closes; collective. After an exception it leaves that to MPI, since the other ranks may not come.
@@ -373,6 +377,9 @@ class File {
   MPI_Offset byte_offset(MPI_Offset offset) const {
     return absolute(offset * static_cast<MPI_Offset>(sizeof(T)));
   }
+  // Bytes from one element of `type` to the next in this file: with the representation "native" the extent in
+  // memory.
+  MPI_Offset type_extent(const Datatype& type) const;
   MPI_Offset view_displacement() const;
   std::string view_representation() const;
 
@@ -392,10 +399,14 @@ class File {
   Group group() const;
   const std::string& path() const;
   MPI_File native() const noexcept;
+  // Gives the raw handle away; who takes it closes it. This object is closed then.
+  MPI_File release() noexcept;
+  MPI_Fint to_fortran() const { return MPI_File_c2f(native()); }
   explicit operator bool() const noexcept { return state_ != nullptr; }
 
  private:
   File();
+  static File of_handle(MPI_File raw, const char* path, const char* verb);
   static Buffer writable_anyway(ConstBuffer data) noexcept {
     return {const_cast<void*>(data.data), data.count, data.type};  // for calls that only read it
   }

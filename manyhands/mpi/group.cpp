@@ -17,13 +17,16 @@ Group& Group::operator=(Group&& other) noexcept {
   if (this != &other) {
     this->~Group();
     group_ = std::exchange(other.group_, MPI_GROUP_EMPTY);
+    owned_ = other.owned_;
   }
   return *this;
 }
 
 Group::~Group() {
-  if (group_ != MPI_GROUP_EMPTY && group_ != MPI_GROUP_NULL && is_active()) MPI_Group_free(&group_);
+  if (owned_ && group_ != MPI_GROUP_EMPTY && group_ != MPI_GROUP_NULL && is_active()) MPI_Group_free(&group_);
 }
+
+Group Group::dup() const { return exclude({}); }
 
 int Group::size() const {
   detail::require_active("Group::size");

@@ -24,7 +24,12 @@ struct RankRange {
 class Group {
  public:
   Group() = default;  // the empty group
-  static Group adopt(MPI_Group raw) noexcept { return Group(raw); }
+  // Raw handles in: takes ownership, or refers to one that another frees (also Fortran's).
+  static Group adopt(MPI_Group raw) noexcept { return Group(raw, true); }
+  static Group view(MPI_Group raw) noexcept { return Group(raw, false); }
+  static Group from_fortran(MPI_Fint handle) { return view(MPI_Group_f2c(handle)); }
+  // The same processes under a handle of its own.
+  Group dup() const;
 
   int size() const;
   int rank() const;  // of this process; undefined if it is no member
@@ -49,18 +54,22 @@ class Group {
   Comparison compare(const Group& other) const;
   friend bool operator==(const Group& a, const Group& b) { return a.compare(b) == Comparison::identical; }
 
-  Group(Group&& other) noexcept : group_(std::exchange(other.group_, MPI_GROUP_EMPTY)) {}
+  Group(Group&& other) noexcept
+      : group_(std::exchange(other.group_, MPI_GROUP_EMPTY)), owned_(other.owned_) {}
   Group& operator=(Group&& other) noexcept;
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
   ~Group();
 
   MPI_Group native() const noexcept { return group_; }
+  // Gives the raw handle away; who takes it frees it. This object is the empty group then.
   MPI_Group release() noexcept { return std::exchange(group_, MPI_GROUP_EMPTY); }
+  MPI_Fint to_fortran() const { return MPI_Group_c2f(group_); }
 
  private:
-  explicit Group(MPI_Group group) noexcept : group_(group) {}
+  explicit Group(MPI_Group group, bool owned = true) noexcept : group_(group), owned_(owned) {}
   MPI_Group group_ = MPI_GROUP_EMPTY;
+  bool owned_ = true;
 };
 
 }  // namespace manyhands::mpi

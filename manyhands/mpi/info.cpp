@@ -11,8 +11,6 @@ Info::Info(std::initializer_list<std::pair<std::string, std::string>> hints) {
   for (const auto& [key, value] : hints) set(key, value);
 }
 
-Info Info::adopt(MPI_Info raw) noexcept { return Info(raw); }
-
 Info Info::of_job() {
   detail::require_active("Info::of_job");
   MPI_Info copy = MPI_INFO_NULL;
@@ -24,12 +22,13 @@ Info& Info::operator=(Info&& other) noexcept {
   if (this != &other) {
     this->~Info();
     info_ = std::exchange(other.info_, MPI_INFO_NULL);
+    owned_ = std::exchange(other.owned_, true);
   }
   return *this;
 }
 
 Info::~Info() {
-  if (info_ != MPI_INFO_NULL && is_active()) MPI_Info_free(&info_);
+  if (owned_ && info_ != MPI_INFO_NULL && is_active()) MPI_Info_free(&info_);
 }
 
 void Info::set(const std::string& key, const std::string& value) {

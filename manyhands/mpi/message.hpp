@@ -17,6 +17,9 @@ class Message {
       : state_(std::exchange(other.state_, nullptr)), message_(other.message_), status_(other.status_) {}
   Message& operator=(Message&&) = delete;
 
+  // To be looked at: it is received by this object.
+  MPI_Message native() const noexcept { return state_ == nullptr ? MPI_MESSAGE_NULL : message_; }
+  MPI_Fint to_fortran() const { return MPI_Message_c2f(native()); }
   Status status() const { return detail::to_status(status_); }
   // As PointToPoint::recv and recv_into, of this message. Throws Error if it was received already.
   template <class T>

@@ -5,7 +5,47 @@
 
 #include "manyhands/mpi/environment.hpp"
 
-namespace manyhands::mpi::detail {
+namespace manyhands::mpi {
+
+NativeOp::NativeOp(MPI_Op raw, bool owned) {
+  detail::require_active("NativeOp");
+  if (raw == MPI_OP_NULL) detail::fail(Errc::op, "NativeOp", {}, "the handle is MPI_OP_NULL");
+  op_ = std::shared_ptr<MPI_Op>(new MPI_Op(raw), [owned](MPI_Op* op) {
+    if (owned && *op != MPI_OP_NULL && is_active()) MPI_Op_free(op);
+    delete op;
+  });
+}
+
+NativeOp NativeOp::create(MPI_User_function* function, bool commutative) {
+  detail::require_active("NativeOp::create");
+  MPI_Op made = MPI_OP_NULL;
+  detail::check(MPI_Op_create(function, commutative ? 1 : 0, &made), "NativeOp::create");
+  return adopt(made);
+}
+
+MPI_Op NativeOp::release() {
+  if (op_ == nullptr) return MPI_OP_NULL;
+  if (op_.use_count() > 1)
+    detail::fail(Errc::op, "NativeOp::release", {},
+                 "copies of it are in use, in requests under way for instance");
+  const MPI_Op raw = std::exchange(*op_, MPI_OP_NULL);
+  op_.reset();
+  return raw;
+}
+
+bool NativeOp::is_commutative() const {
+  detail::require_active("NativeOp::is_commutative");
+  int commutes = 0;
+  detail::check(MPI_Op_commutative(native(), &commutes), "NativeOp::is_commutative");
+  return commutes != 0;
+}
+
+void NativeOp::reduce_local(const void* in, void* inout, MPI_Datatype type) const {
+  detail::require_active("NativeOp");
+  detail::check(MPI_Reduce_local(in, inout, 1, type, native()), "NativeOp");
+}
+
+namespace detail {
 
 void end_job_for_operation() noexcept {
   std::string what = "an operation of a reduction threw an exception";
@@ -50,4 +90,5 @@ OpHandle::~OpHandle() {
   MPI_Type_free(&type_);
 }
 
-}  // namespace manyhands::mpi::detail
+}  // namespace detail
+}  // namespace manyhands::mpi

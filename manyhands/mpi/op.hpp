@@ -86,20 +86,53 @@ Commutative<F> commutative(F f) {
   return {std::move(f)};
 }
 
+// An operation of MPI's own kind: MPI_SUM, what MPI_Op_create made, one of Fortran's. A function object as
+// any other here: allreduce(x, mpi::NativeOp::view(op)). One made for an MPI datatype of its own is given
+// plain structs as so many bytes each. Copies refer to the same operation, which goes with the last one.
+class NativeOp {
+ public:
+  // Raw handles in: takes ownership, or refers to one that another frees. Throws Error (op) for MPI_OP_NULL.
+  static NativeOp adopt(MPI_Op raw) { return NativeOp(raw, true); }
+  static NativeOp view(MPI_Op raw) { return NativeOp(raw, false); }
+  static NativeOp from_fortran(MPI_Fint handle) { return view(MPI_Op_f2c(handle)); }
+  // Of a function of MPI's kind; inout[i] = in[i] op inout[i].
+  static NativeOp create(MPI_User_function* function, bool commutative);
+
+  MPI_Op native() const noexcept { return op_ == nullptr ? MPI_OP_NULL : *op_; }
+  MPI_Fint to_fortran() const { return MPI_Op_c2f(native()); }
+  // Gives the raw handle away; who takes it frees it. This object is empty then. Throws Error (op) if it is
+  // in use by others still.
+  MPI_Op release();
+  bool is_commutative() const;
+  // a op b, by MPI.
+  template <class T>
+  T operator()(const T& a, const T& b) const;
+
+ private:
+  NativeOp(MPI_Op raw, bool owned);
+  void reduce_local(const void* in, void* inout, MPI_Datatype type) const;
+  std::shared_ptr<MPI_Op> op_;  // shared with the requests that use it
+};
+
+// Whether f gives the same whatever the order of its operands, as far as MPI knows: T's own operations of
+// MPI, min, max, and what commutative() marks.
+template <class T, class F>
+bool is_commutative(const F& f);
+
 namespace detail {
 
 template <class F>
-inline constexpr bool is_commutative = false;
+inline constexpr bool commutes = false;
 template <class F>
-inline constexpr bool is_commutative<Commutative<F>> = true;
+inline constexpr bool commutes<Commutative<F>> = true;
 template <>
-inline constexpr bool is_commutative<Min> = true;
+inline constexpr bool commutes<Min> = true;
 template <>
-inline constexpr bool is_commutative<Max> = true;
+inline constexpr bool commutes<Max> = true;
 template <>
-inline constexpr bool is_commutative<MinLoc> = true;
+inline constexpr bool commutes<MinLoc> = true;
 template <>
-inline constexpr bool is_commutative<MaxLoc> = true;
+inline constexpr bool commutes<MaxLoc> = true;
 
 template <class F, template <class> class Op, class T>
 inline constexpr bool is_either = std::is_same_v<F, Op<void>> || std::is_same_v<F, Op<T>>;
@@ -208,15 +241,34 @@ concept Combines = requires(const F& f, const T& a, const T& b) {
 template <Plain T, class F>
 OpHandle op_handle(const F& f) {
   static_assert(Combines<T, F>, "an operation is called as f(const T&, const T&) and returns a T");
+  if constexpr (std::is_same_v<F, NativeOp>) return OpHandle(f.native(), reduction_type<T>());
   if (const MPI_Op builtin = builtin_op<F, T>(); builtin != MPI_OP_NULL)
     return OpHandle(builtin, reduction_type<T>());
   if constexpr (std::is_empty_v<F> && std::is_default_constructible_v<F>) {
-    static const MPI_Op op = make_kept_op(&stateless_operation<F, T>, is_commutative<F>);
+    static const MPI_Op op = make_kept_op(&stateless_operation<F, T>, commutes<F>);
     return OpHandle(op, reduction_type<T>());
   } else {
-    return OpHandle(&stateful_operation<F, T>, is_commutative<F>, reduction_type<T>(), &f);
+    return OpHandle(&stateful_operation<F, T>, commutes<F>, reduction_type<T>(), &f);
   }
 }
 
 }  // namespace detail
+
+template <class T>
+T NativeOp::operator()(const T& a, const T& b) const {
+  static_assert(Plain<T>, "MPI's own operations combine plain values");
+  T result = b;
+  reduce_local(&a, &result, detail::reduction_type<T>());
+  return result;
+}
+
+template <class T, class F>
+bool is_commutative(const F& f) {
+  if constexpr (std::is_same_v<F, NativeOp>) {
+    return f.is_commutative();
+  } else {
+    return detail::commutes<F> || detail::builtin_op<F, T>() != MPI_OP_NULL;
+  }
+}
+
 }  // namespace manyhands::mpi

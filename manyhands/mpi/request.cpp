@@ -156,6 +156,14 @@ void RequestCore::wait() {
   }
 }
 
+MPI_Request RequestCore::release() {
+  if (operation_ != nullptr)
+    fail(Errc::request, "Request::release", {},
+         "the request owns memory or is more than one of MPI's: only this object can wait for it");
+  phase_ = Phase::empty;
+  return std::exchange(native_, MPI_REQUEST_NULL);
+}
+
 void RequestCore::cancel() {
   require_active(verb_);
   if (phase_ == Phase::done) return;

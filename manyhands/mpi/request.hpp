@@ -66,6 +66,9 @@ class RequestCore {
   void cancel();
   const MPI_Status& status() const noexcept { return status_; }
   Operation* operation() const noexcept { return operation_.get(); }
+  MPI_Request native() const noexcept { return native_; }
+  // Throws Error (request) unless it is one request of MPI's that owns nothing.
+  MPI_Request release();
   void reset() noexcept {
     operation_.reset();
     phase_ = Phase::empty;
@@ -197,6 +200,32 @@ class [[nodiscard]] Request {
     core_.require("Request::status");
     return detail::to_status(core_.status());
   }
+  // ---- Raw handles.
+
+  // Takes over a request that MPI itself started, not a persistent one. Its buffers stay until it is done.
+  static Request adopt(MPI_Request raw)
+    requires std::is_void_v<T>
+  {
+    return Request(detail::RequestCore(raw, nullptr, "Request::adopt", detail::Dropped::wait));
+  }
+  static Request from_fortran(MPI_Fint handle)
+    requires std::is_void_v<T>
+  {
+    return adopt(MPI_Request_f2c(handle));
+  }
+  // The request of MPI's that is under way now, to be looked at only (MPI_Request_get_status);
+  // MPI_REQUEST_NULL if none is. One Request may be several of MPI's, one after the other.
+  MPI_Request native() const noexcept { return core_.native(); }
+  MPI_Fint to_fortran() const { return MPI_Request_c2f(core_.native()); }
+  // Gives the raw handle away; who takes it waits for it. Throws Error (request) if the request owns memory
+  // or is more than one of MPI's: then only this object can wait for it.
+  MPI_Request release()
+    requires std::is_void_v<T>
+  {
+    core_.require("Request::release");
+    return core_.release();
+  }
+
   // False after get() and for one that was moved from.
   bool valid() const noexcept { return core_.valid(); }
 

@@ -80,11 +80,15 @@ Comm Session::comm(const Group& group, const std::string& tag, const Info& info)
   return Comm::adopt(made);
 }
 
-ThreadLevel Session::thread_level() const {
-  require_session(session_, "Session::thread_level");
+Info Session::info() const {
+  require_session(session_, "Session::info");
   MPI_Info raw = MPI_INFO_NULL;
-  detail::check(MPI_Session_get_info(session_, &raw), "Session::thread_level");
-  const std::string level = Info::adopt(raw).get("thread_level").value_or("");
+  detail::check(MPI_Session_get_info(session_, &raw), "Session::info");
+  return Info::adopt(raw);
+}
+
+ThreadLevel Session::thread_level() const {
+  const std::string level = info().get("thread_level").value_or("");
   return level == "MPI_THREAD_MULTIPLE"     ? ThreadLevel::multiple
          : level == "MPI_THREAD_SERIALIZED" ? ThreadLevel::serialized
          : level == "MPI_THREAD_FUNNELED"   ? ThreadLevel::funneled
@@ -112,6 +116,7 @@ std::vector<std::string> Session::psets() const { fail_unsupported(); }
 Info Session::pset_info(const std::string&) const { fail_unsupported(); }
 Group Session::group_of(const std::string&) const { fail_unsupported(); }
 Comm Session::comm(const Group&, const std::string&, const Info&) const { fail_unsupported(); }
+Info Session::info() const { fail_unsupported(); }
 ThreadLevel Session::thread_level() const { fail_unsupported(); }
 
 #endif

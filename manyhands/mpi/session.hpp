@@ -41,6 +41,13 @@ class Session {
   Comm comm(const Group& group, const std::string& tag, const Info& info = {}) const;
   Comm comm(const std::string& pset, const std::string& tag) const { return comm(group_of(pset), tag); }
   ThreadLevel thread_level() const;
+  // What it was made with, as far as the MPI uses it.
+  Info info() const;
+#if MH_MPI_HAS_SESSIONS
+  // To be looked at: it stays this object's.
+  MPI_Session native() const noexcept { return session_; }
+  MPI_Fint to_fortran() const { return MPI_Session_c2f(session_); }
+#endif
 
  private:
 #if MH_MPI_HAS_SESSIONS

@@ -47,6 +47,7 @@ class Cart : public Neighborhood {
   // Raw handles in: takes ownership, or refers to one that another frees.
   static Cart adopt(MPI_Comm raw);
   static Cart view(MPI_Comm raw);
+  static Cart from_fortran(MPI_Fint handle) { return view(MPI_Comm_f2c(handle)); }
 
   const std::vector<int>& dims() const noexcept { return dims_; }
   const std::vector<bool>& periodic() const noexcept { return periodic_; }
@@ -94,6 +95,7 @@ class Graph : public Neighborhood {
   Graph(const Comm& comm, const std::vector<std::vector<int>>& neighbours, const GraphOptions& options = {});
   static Graph adopt(MPI_Comm raw);
   static Graph view(MPI_Comm raw);
+  static Graph from_fortran(MPI_Fint handle) { return view(MPI_Comm_f2c(handle)); }
 
   const std::vector<int>& neighbours() const noexcept { return destinations_; }
   std::vector<int> neighbours(int rank) const;
@@ -133,6 +135,7 @@ class DistGraph : public Neighborhood {
   DistGraph(const Comm& comm, std::span<const Edges> edges, const GraphOptions& options = {});
   static DistGraph adopt(MPI_Comm raw);
   static DistGraph view(MPI_Comm raw);
+  static DistGraph from_fortran(MPI_Fint handle) { return view(MPI_Comm_f2c(handle)); }
 
   bool weighted() const noexcept { return weighted_; }
   // Of the edges from sources() and to destinations(); empty if there are no weights.

@@ -246,6 +246,15 @@ WindowBase::~WindowBase() {
   MPI_Win_free(&state_->win);
 }
 
+MPI_Win WindowBase::release() {
+  const WindowState& state = live(state_, "Window::release");
+  if (!state.locked.empty() || state.accesses || state.exposed)
+    detail::fail(Errc::rma_sync, "Window::release", {}, "an epoch is not ended");
+  const MPI_Win win = state.win;
+  state_.reset();
+  return win;
+}
+
 void WindowBase::free() {
   WindowState& state = live(state_, "Window::free");
   if (!state.owned) detail::fail(Errc::win, "Window::free", {}, "it is another's: only viewed here");

@@ -166,6 +166,10 @@ class WindowBase {
   // ---- Observers.
 
   MPI_Win native() const noexcept;
+  // Gives the raw handle away, outside of epochs; who takes it frees it. This object is empty then. Throws
+  // Error (rma_sync) under a lock.
+  MPI_Win release();
+  MPI_Fint to_fortran() const { return MPI_Win_c2f(native()); }
   explicit operator bool() const noexcept { return state_ != nullptr; }
   int size() const;  // ranks
   // The elements that `rank` has. Throws Error (rank).
@@ -238,6 +242,7 @@ class Window : public WindowBase {
   // checked.
   static Window adopt(MPI_Win raw) { return Window(raw, true); }
   static Window view(MPI_Win raw) { return Window(raw, false); }
+  static Window from_fortran(MPI_Fint handle) { return view(MPI_Win_f2c(handle)); }
 
   // This rank's own elements. To be read and written between epochs, or under a lock of this rank.
   std::span<T> local() const noexcept { return {static_cast<T*>(base()), count()}; }
