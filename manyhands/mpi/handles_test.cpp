@@ -197,7 +197,7 @@ TEST_CASE("sessions and matched messages show their handles") {
 #if MH_MPI_HAS_SESSIONS
   const Session session;
   CHECK(session.native() != MPI_SESSION_NULL);
-  CHECK(session.info().get("thread_level") == "MPI_THREAD_FUNNELED");
+  CHECK(session.info().get("thread_level").value_or("").starts_with("MPI_THREAD_"));
 #endif
 }
 

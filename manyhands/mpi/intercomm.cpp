@@ -168,6 +168,32 @@ Ints to_ints(const CommState& state, const char* verb, Parts parts, Launch& laun
 
 }  // namespace
 
+void inter_bcast(CommState& state, const Buffer& data, int root, Launch& launch) {
+#if defined(MPICH_NUMVERSION)
+  // MPI_Ibcast of MPICH 4.0.2 gives wrong data between groups, without an error, unless the root is rank 0.
+  if (launch.how == How::nonblocking) {
+    const About about{.comm = state.comm, .root = root, .count = data.count, .type = data.type};
+    const auto ranks = static_cast<std::size_t>(state.peers);
+    const int* const zeros = launch.keep(std::vector<int>(ranks, 0));
+    check(with_count(data.count, data.type,
+                     [&](int n, MPI_Datatype type) {
+                       std::vector<int> sent(ranks, root == root_here ? n : 0);
+                       std::vector<int> received(ranks, 0);
+                       if (root >= 0) received[static_cast<std::size_t>(root)] = n;
+                       const int* const out = launch.keep(std::move(sent));
+                       const int* const in = launch.keep(std::move(received));
+                       const bool sends = root == root_here;
+                       return MPI_Ialltoallv(sends ? data.data : nullptr, out, zeros, type,
+                                             sends ? nullptr : data.data, in, zeros, type, state.comm,
+                                             &launch.request);
+                     }),
+          "ibcast", about);
+    return;
+  }
+#endif
+  bcast(state, data, root, launch);
+}
+
 void inter_gatherv(CommState& state, const ConstBuffer& send, const Buffer& recv, Parts parts, int root,
                    Launch& launch) {
   Ints in{};

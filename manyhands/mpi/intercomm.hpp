@@ -364,7 +364,7 @@ class Intercomm : public PointToPoint {
   auto bcast_call(auto& data, Root root) const {
     checked("bcast", root);
     return [&here = state("bcast"), buffer = as_writable(data), root](detail::Launch& launch) {
-      detail::bcast(here, buffer, root.root, launch);
+      detail::inter_bcast(here, buffer, root.root, launch);
     };
   }
   auto scatter_call(const auto& send, auto& recv, Root root) const {
@@ -426,9 +426,15 @@ class Intercomm : public PointToPoint {
   // and so takes the length of what it gets.
   template <class S>
   static ConstBuffer given(const S& send, const Buffer& recv, Root root) {
-    if (root.root == root_here) return {nullptr, recv.count, recv.type};
+    if (root.root == root_here) return {&nothing, recv.count, recv.type};
     return detail::counted(send, recv.type);
   }
+  static Buffer taken(Buffer recv, Root root) {
+    if (root.root != root_here && root.root != detail::unset) recv.data = &nothing;
+    return recv;
+  }
+  // In the place of memory that is neither read nor written: MPICH 4.0 wants an address all the same.
+  static inline char nothing = 0;
   template <class S, class R>
   void require_alike(const char* verb, const S& send, const R& recv) const {
     const detail::CommState& here = state(verb);
@@ -441,7 +447,7 @@ class Intercomm : public PointToPoint {
     const detail::OpHandle handle = detail::op_handle<detail::ElementOf<R>>(op);
     const Buffer to = detail::counted_writable(recv, handle.type());
     detail::Launch launch;
-    call(here, given(send, to, root), to, handle.op(), launch);
+    call(here, given(send, to, root), taken(to, root), handle.op(), launch);
   }
   template <class S, class R, class F, class Call>
   Request<void> reduce_request(const char* verb, Root root, const S& send, R& recv, const F& op,
@@ -449,7 +455,7 @@ class Intercomm : public PointToPoint {
     detail::CommState& here = state(verb);
     auto operation = std::make_unique<detail::ReductionInto<F, detail::ElementOf<R>>>(op);
     const Buffer to = detail::counted_writable(recv, operation->handle().type());
-    call(here, given(send, to, root), to, operation->handle().op(), operation->launch());
+    call(here, given(send, to, root), taken(to, root), operation->handle().op(), operation->launch());
     const MPI_Request native = operation->launch().request;
     return Request<void>(detail::RequestCore(native, std::move(operation), verb, detail::Dropped::wait));
   }

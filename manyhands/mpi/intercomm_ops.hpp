@@ -32,6 +32,7 @@ MPI_Count inter_part(const CommState& state, const char* verb, MPI_Count count);
 
 // Where gatherv, scatterv and their like of collective_calls.hpp take the ranks of one group for granted.
 // Counts, offsets or sums above 2^31 are errors (count).
+void inter_bcast(CommState& state, const Buffer& data, int root, Launch& launch);
 void inter_gatherv(CommState& state, const ConstBuffer& send, const Buffer& recv, Parts parts, int root,
                    Launch& launch);
 void inter_scatterv(CommState& state, const ConstBuffer& send, Parts parts, const Buffer& recv, int root,
@@ -140,7 +141,24 @@ class Parcels {
   std::vector<MPI_Count> counts_;  // cells
 };
 
-// ---- bcast: of plain values as in one group.
+// ---- bcast.
+
+template <class T>
+class InterBcastPlain final : public Steps<T> {
+ public:
+  InterBcastPlain(CommState& state, Root root, T value)
+      : Steps<T>(state), root_(root.root), value_(std::move(value)) {}
+  T take() override { return std::move(value_); }
+
+ private:
+  bool step(int i, Launch& launch) override {
+    if (i > 0) return false;
+    inter_bcast(this->state_, as_writable(value_), root_, launch);
+    return true;
+  }
+  int root_;
+  T value_;
+};
 
 template <class T>
 class InterBcastFlat final : public Steps<T> {
@@ -155,11 +173,11 @@ class InterBcastFlat final : public Steps<T> {
  private:
   bool step(int i, Launch& launch) override {
     if (i == 0) {
-      bcast(this->state_, {&size_, 1, MPI_COUNT}, root_, launch);
+      inter_bcast(this->state_, {&size_, 1, MPI_COUNT}, root_, launch);
     } else if (i == 1) {
       if (root_ >= 0) value_.resize(static_cast<std::size_t>(size_));
       const bool some = root_ != proc_null && size_ > 0;
-      bcast(this->state_, some ? as_writable(value_) : Buffer{&size_, 1, MPI_COUNT}, root_, launch);
+      inter_bcast(this->state_, some ? as_writable(value_) : Buffer{&size_, 1, MPI_COUNT}, root_, launch);
     }
     return i < 2;
   }
@@ -188,10 +206,10 @@ class InterBcastObject final : public Steps<T> {
  private:
   bool step(int i, Launch& launch) override {
     if (i == 0) {
-      bcast(this->state_, {&size_, 1, MPI_COUNT}, root_, launch);
+      inter_bcast(this->state_, {&size_, 1, MPI_COUNT}, root_, launch);
     } else if (i == 1) {
       bytes_.resize(std::max(std::size_t{1}, static_cast<std::size_t>(size_)));
-      bcast(this->state_, as_writable(bytes_), root_, launch);
+      inter_bcast(this->state_, as_writable(bytes_), root_, launch);
     }
     return i < 2;
   }
@@ -203,7 +221,7 @@ class InterBcastObject final : public Steps<T> {
 
 template <class T>
 using InterBcastOf =
-    std::conditional_t<Plain<T>, BcastPlain<T>,
+    std::conditional_t<Plain<T>, InterBcastPlain<T>,
                        std::conditional_t<Resizable<T>, InterBcastFlat<T>, InterBcastObject<T>>>;
 
 // ---- gather and allgather: `root` is unset for the latter.
