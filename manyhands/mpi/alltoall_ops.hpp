@@ -13,6 +13,7 @@ namespace manyhands::mpi::detail {
 template <Plain T>
 class AlltoallPlain final : public Steps<std::vector<T>> {
  public:
+  static constexpr bool one_step = true;
   AlltoallPlain(CommState& state, const std::vector<T>& items) : Steps<std::vector<T>>(state), sent_(items) {
     require_items(state, "alltoall", items.size());
     all_.resize(items.size());
@@ -22,7 +23,7 @@ class AlltoallPlain final : public Steps<std::vector<T>> {
  private:
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
-    alltoall(this->state_, elements(std::as_const(sent_).data(), 1), elements(all_.data(), 1), launch);
+    alltoall(this->state(), elements(std::as_const(sent_).data(), 1), elements(all_.data(), 1), launch);
     return true;
   }
   std::vector<T> sent_;
@@ -34,15 +35,15 @@ class AlltoallPlain final : public Steps<std::vector<T>> {
 template <Plain T>
 class AlltoallParts {
  public:
-  AlltoallParts(CommState& state, Ragged<T> sent) : state_(state), sent_(std::move(sent)) {
+  AlltoallParts(CommState& state, Ragged<T> sent) : sent_(std::move(sent)) {
     require_items(state, "alltoall", sent_.parts());
     const auto all = static_cast<MPI_Count>(sent_.values().size());
     for (const MPI_Count count : sent_.counts()) announced_.insert(announced_.end(), {count, all});
     heard_.resize(announced_.size());
   }
-  bool step(int i, Launch& launch) {
+  bool step(CommState& state, int i, Launch& launch) {
     if (i == 0) {
-      alltoall(state_, {announced_.data(), 2, MPI_COUNT}, {heard_.data(), 2, MPI_COUNT}, launch);
+      alltoall(state, {announced_.data(), 2, MPI_COUNT}, {heard_.data(), 2, MPI_COUNT}, launch);
     } else if (i == 1) {
       std::vector<MPI_Count> counts;
       MPI_Count most = 0;
@@ -53,8 +54,8 @@ class AlltoallParts {
       got_ = Ragged<T>(counts);
       send_units_ = in_units<T>(sent_.counts());
       recv_units_ = in_units<T>(counts);
-      const Width width = width_of(most * Unit<T>::per_element * state_.size);
-      alltoallv(state_, elements(std::as_const(sent_.values()).data(), 0), {send_units_, {}},
+      const Width width = width_of(most * Unit<T>::per_element * state.size);
+      alltoallv(state, elements(std::as_const(sent_.values()).data(), 0), {send_units_, {}},
                 elements(got_.values().data(), 0), {recv_units_, {}}, width, launch);
     }
     return i < 2;
@@ -62,7 +63,6 @@ class AlltoallParts {
   Ragged<T>& got() noexcept { return got_; }
 
  private:
-  CommState& state_;
   Ragged<T> sent_;
   Ragged<T> got_;
   std::vector<MPI_Count> announced_;
@@ -85,7 +85,7 @@ class AlltoallRagged final : public Steps<Items> {
   }
 
  private:
-  bool step(int i, Launch& launch) override { return parts_.step(i, launch); }
+  bool step(int i, Launch& launch) override { return parts_.step(this->state(), i, launch); }
   AlltoallParts<T> parts_;
 };
 
@@ -98,7 +98,7 @@ class AlltoallObject final : public Steps<std::vector<T>> {
     std::vector<T> values;
     const Ragged<std::byte>& got = parts_.got();
     for (std::size_t i = 0; i < got.parts(); ++i)
-      values.push_back(unpack_object<T>(got[i], {.comm = this->state_.comm, .source = static_cast<int>(i)}));
+      values.push_back(unpack_object<T>(got[i], {.comm = this->state().comm, .source = static_cast<int>(i)}));
     return values;
   }
 
@@ -112,7 +112,7 @@ class AlltoallObject final : public Steps<std::vector<T>> {
     }
     return parts;
   }
-  bool step(int i, Launch& launch) override { return parts_.step(i, launch); }
+  bool step(int i, Launch& launch) override { return parts_.step(this->state(), i, launch); }
   AlltoallParts<std::byte> parts_;
 };
 

@@ -13,6 +13,7 @@ namespace manyhands::mpi::detail {
 template <class T>
 class BcastPlain final : public Steps<T> {
  public:
+  static constexpr bool one_step = true;
   BcastPlain(CommState& state, Root root, T value)
       : Steps<T>(state), root_(root.root), value_(std::move(value)) {}
   T take() override { return std::move(value_); }
@@ -20,7 +21,7 @@ class BcastPlain final : public Steps<T> {
  private:
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
-    bcast(this->state_, as_writable(value_), root_, launch);
+    bcast(this->state(), as_writable(value_), root_, launch);
     return true;
   }
   int root_;
@@ -40,10 +41,10 @@ class BcastFlat final : public Steps<T> {
  private:
   bool step(int i, Launch& launch) override {
     if (i == 0) {
-      bcast(this->state_, {&size_, 1, MPI_COUNT}, root_, launch);
+      bcast(this->state(), {&size_, 1, MPI_COUNT}, root_, launch);
     } else if (i == 1) {
       if (!this->is(root_)) value_.resize(static_cast<std::size_t>(size_));
-      bcast(this->state_, as_writable(value_), root_, launch);
+      bcast(this->state(), as_writable(value_), root_, launch);
     }
     return i < 2;
   }
@@ -98,12 +99,13 @@ class BcastObject final : public Steps<T> {
     value_.emplace(std::move(value));
   }
   T take() override {
-    if (!value_) value_.emplace(unpack_object<T>(bytes_.bytes(), {.comm = this->state_.comm, .root = root_}));
+    if (!value_)
+      value_.emplace(unpack_object<T>(bytes_.bytes(), {.comm = this->state().comm, .root = root_}));
     return std::move(*value_);
   }
 
  private:
-  bool step(int i, Launch& launch) override { return bytes_.step(this->state_, root_, i, launch); }
+  bool step(int i, Launch& launch) override { return bytes_.step(this->state(), root_, i, launch); }
   int root_;
   BcastBytes bytes_;
   std::optional<T> value_;

@@ -6,11 +6,13 @@
 // them. The operations themselves are in bcast_ops.hpp, scatter_ops.hpp and so on, which collectives.hpp
 // includes.
 
+#include <exception>
 #include <span>
 #include <vector>
 
 #include "manyhands/mpi/collective_calls.hpp"
 #include "manyhands/mpi/large.hpp"
+#include "manyhands/mpi/late_receive.hpp"
 #include "manyhands/mpi/object.hpp"
 
 namespace manyhands::mpi {
@@ -22,11 +24,15 @@ struct Root {
 
 namespace detail {
 
+// One that does not block and has several steps stands in its communicator's line (InLine), and its steps run
+// on the internal duplicate: between them the user's other collectives may start, on each rank at another
+// time.
 template <class R>
-class Steps : public Yields<R> {
+class Steps : public Yields<R>, public InLine {
  public:
   using Result = R;
-  explicit Steps(CommState& state) : state_(state) {}
+  static constexpr bool one_step = false;  // derived classes of one step say true
+  explicit Steps(CommState& state) : user_(&state), current_(&state) {}
 
   // All steps at once, blocking.
   R run() {
@@ -35,8 +41,33 @@ class Steps : public Yields<R> {
       if (!step(i, launch)) return this->take();
     }
   }
-  // One step after the other.
+  // Before a request asks it to advance, if it has several steps. Collective.
+  void stand_in_line() {
+    start_internal(*user_);
+    join_line(*user_);
+  }
   bool advance(MPI_Request& native, MPI_Status&) override {
+    if (stands_in_line()) {
+      advance_line(*user_);
+      native = MPI_REQUEST_NULL;
+      if (stands_in_line()) return false;
+    }
+    if (error_) std::rethrow_exception(error_);
+    return done_ || start_next(native);
+  }
+  bool waits_in_line() const noexcept override { return stands_in_line(); }
+
+ protected:
+  // Starts step i; false if there is none, and all is done. All before is complete when it is called.
+  virtual bool step(int i, Launch& launch) = 0;
+  // Of the communicator that the steps run on; for their calls and for errors.
+  CommState& state() const noexcept { return *current_; }
+  bool is(int root) const noexcept { return user_->rank == root; }
+  std::size_t ranks() const noexcept { return static_cast<std::size_t>(user_->size); }
+
+ private:
+  // The next request of a step, or of the next step; true if there is none.
+  bool start_next(MPI_Request& native) {
     for (;;) {
       if (waiting_ < launch_.further.size()) {
         native = launch_.further[waiting_++];
@@ -49,18 +80,33 @@ class Steps : public Yields<R> {
       if (native != MPI_REQUEST_NULL) return false;
     }
   }
+  bool go_on() noexcept override {
+    try {
+      if (!has_internal(*user_)) return false;
+      current_ = &state_of(user_->internal);
+      for (;;) {
+        if (request_ != MPI_REQUEST_NULL) {
+          int done = 0;
+          check(MPI_Test(&request_, &done, MPI_STATUS_IGNORE), "collective", {.comm = user_->comm});
+          if (done == 0) return false;
+        }
+        if (start_next(request_)) break;
+      }
+      done_ = true;
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+    return true;
+  }
 
- protected:
-  // Starts step i; false if there is none, and all is done. All before is complete when it is called.
-  virtual bool step(int i, Launch& launch) = 0;
-  bool is(int root) const noexcept { return state_.rank == root; }
-  std::size_t ranks() const noexcept { return static_cast<std::size_t>(state_.size); }
-  CommState& state_;
-
- private:
+  CommState* user_;
+  CommState* current_;
+  MPI_Request request_ = MPI_REQUEST_NULL;  // under way, while it stands in line
   Launch launch_;
   std::size_t waiting_ = 0;  // the next of launch_.further
   int next_ = 0;
+  bool done_ = false;
+  std::exception_ptr error_;
 };
 
 // A root that is no rank is an error on every rank, before anything is sent.
@@ -90,6 +136,23 @@ std::vector<MPI_Count> in_units(std::span<const MPI_Count> counts) {
   for (MPI_Count& count : units) count *= Unit<T>::per_element;
   return units;
 }
+
+// Counts and offsets in elements of a D, kept as MPI counts them.
+template <class D>
+struct Scaled {
+  template <class Counts>
+  explicit Scaled(const Counts& parts) : counts(of(parts.counts)), offsets(of(parts.offsets)) {}
+  static std::vector<MPI_Count> of(std::span<const MPI_Count> numbers) {
+    if constexpr (Flat<D>) {
+      return in_units<std::ranges::range_value_t<D>>(numbers);
+    } else {
+      return {numbers.begin(), numbers.end()};
+    }
+  }
+  Parts parts() const { return {counts, offsets}; }
+  std::vector<MPI_Count> counts;
+  std::vector<MPI_Count> offsets;
+};
 
 inline MPI_Count sum(std::span<const MPI_Count> counts) {
   MPI_Count total = 0;

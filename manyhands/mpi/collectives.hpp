@@ -15,6 +15,10 @@
 // allocation; takes and fills whatever is Direct (datatype.hpp), and mpi::in_place for a send buffer that is
 // the receive buffer.
 //
+// Nonblocking ones by value, of anything but plain values, go on while this rank waits for messages and
+// requests, or calls progress(). On Open MPI the first one on a communicator other than world() waits until
+// all ranks have started it.
+//
 // All ranks call the same collectives in the same order with the same root and, for `_into`, matching sizes;
 // otherwise MPI may report truncation, hang, or give wrong data. With MANYHANDS_CHECK=comm in the environment
 // all blocking collectives compare operation and root first, and those `_into` memory also the size if it is
@@ -417,6 +421,7 @@ class Collectives : public PointToPoint {
   template <class Op, class T, class... Args>
   Request<T> start(const char* verb, Args&&... args) const {
     auto operation = std::make_unique<Op>(state(verb), std::forward<Args>(args)...);
+    if constexpr (!Op::one_step) operation->stand_in_line();
     detail::RequestCore core(MPI_REQUEST_NULL, std::move(operation), verb, detail::Dropped::wait);
     core.test();  // starts its first step
     return Request<T>(std::move(core));
@@ -475,10 +480,11 @@ class Collectives : public PointToPoint {
             to = recv_buffer(recv),
             root](detail::Launch& launch) { detail::scatter(here, from, to, root.root, launch); };
   }
-  auto scatterv_call(const auto& send, const Counts& parts, auto& recv, Root root) const {
-    return [&here = state("scatterv"), from = send_buffer(send), parts, to = recv_buffer(recv),
-            root](detail::Launch& launch) {
-      detail::scatterv(here, from, {parts.counts, parts.offsets}, to, root.root, parts.width(), launch);
+  template <class S>
+  auto scatterv_call(const S& send, const Counts& parts, auto& recv, Root root) const {
+    return [&here = state("scatterv"), from = send_buffer(send), scaled = detail::Scaled<S>(parts),
+            to = recv_buffer(recv), root, width = parts.width()](detail::Launch& launch) {
+      detail::scatterv(here, from, scaled.parts(), to, root.root, width, launch);
     };
   }
   auto gather_call(const auto& send, auto& recv, Root root) const {
@@ -486,10 +492,11 @@ class Collectives : public PointToPoint {
             to = per_rank("gather", recv_buffer(recv), rank() == root.root),
             root](detail::Launch& launch) { detail::gather(here, from, to, root.root, launch); };
   }
-  auto gatherv_call(const auto& send, auto& recv, const Counts& parts, Root root) const {
-    return [&here = state("gatherv"), from = send_buffer(send), parts, to = recv_buffer(recv),
-            root](detail::Launch& launch) {
-      detail::gatherv(here, from, to, {parts.counts, parts.offsets}, root.root, parts.width(), launch);
+  template <class R>
+  auto gatherv_call(const auto& send, R& recv, const Counts& parts, Root root) const {
+    return [&here = state("gatherv"), from = send_buffer(send), scaled = detail::Scaled<R>(parts),
+            to = recv_buffer(recv), root, width = parts.width()](detail::Launch& launch) {
+      detail::gatherv(here, from, to, scaled.parts(), root.root, width, launch);
     };
   }
   auto allgather_call(const auto& send, auto& recv) const {
@@ -498,10 +505,11 @@ class Collectives : public PointToPoint {
       detail::allgather(here, from, to, launch);
     };
   }
-  auto allgatherv_call(const auto& send, auto& recv, const Counts& parts) const {
-    return [&here = state("allgatherv"), from = send_buffer(send), parts,
+  template <class R>
+  auto allgatherv_call(const auto& send, R& recv, const Counts& parts) const {
+    return [&here = state("allgatherv"), from = send_buffer(send), scaled = detail::Scaled<R>(parts),
             to = recv_buffer(recv)](detail::Launch& launch) {
-      detail::allgatherv(here, from, to, {parts.counts, parts.offsets}, launch);
+      detail::allgatherv(here, from, to, scaled.parts(), launch);
     };
   }
   auto alltoall_call(const auto& send, auto& recv) const {
@@ -510,13 +518,13 @@ class Collectives : public PointToPoint {
       detail::alltoall(here, from, to, launch);
     };
   }
-  auto alltoallv_call(const auto& send, const Counts& send_parts, auto& recv,
-                      const Counts& recv_parts) const {
-    return [&here = state("alltoallv"), from = send_buffer(send), send_parts, to = recv_buffer(recv),
-            recv_parts](detail::Launch& launch) {
-      detail::alltoallv(here, from, {send_parts.counts, send_parts.offsets}, to,
-                        {recv_parts.counts, recv_parts.offsets},
-                        Counts{.large = send_parts.large || recv_parts.large}.width(), launch);
+  template <class S, class R>
+  auto alltoallv_call(const S& send, const Counts& send_parts, R& recv, const Counts& recv_parts) const {
+    return [&here = state("alltoallv"), from = send_buffer(send), sent = detail::Scaled<S>(send_parts),
+            to = recv_buffer(recv), received = detail::Scaled<R>(recv_parts),
+            width = Counts{.counts = {}, .large = send_parts.large || recv_parts.large}.width()](
+               detail::Launch& launch) {
+      detail::alltoallv(here, from, sent.parts(), to, received.parts(), width, launch);
     };
   }
 

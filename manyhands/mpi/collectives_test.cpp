@@ -2,7 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
 #include <map>
+#include <random>
 #include <string>
 
 #include "manyhands/mpi/comm.hpp"
@@ -353,6 +356,66 @@ TEST_CASE("a rank with an irecv of unknown size takes part in collectives") {
   }
 }
 
+// Each rank comes to the later steps of an operation at a time of its own: they must not be mistaken for
+// others.
+TEST_CASE("collectives of several steps may be under way together, and be waited for in any order") {
+  on_communicators([](const Comm& comm) {
+    const int me = comm.rank();
+    const int n = comm.size();
+    std::mt19937 random(static_cast<unsigned>(me));
+    for (int round = 0; round < 100; ++round) {
+      const auto text = [&](int rank) {
+        return std::string(static_cast<std::size_t>((rank * 7 + round) % 40), 'x');
+      };
+      auto texts = comm.iallgather(text(me));
+      auto first = comm.ibcast(text(0) + "first");
+      if (round % 3 == 0) comm.barrier();
+      auto parts = comm.igather(values<int>(me, (me + round) % 5), {.root = n - 1});
+      auto sum = comm.iallreduce(1, std::plus<>());
+      auto joined = comm.iallreduce(std::to_string(me % 10), std::plus<>());
+      if (round % 5 == 0) CHECK(comm.allgather(me).back() == n - 1);
+      std::vector<std::function<void()>> waits{
+          [&] {
+            const auto got = texts.get();
+            for (int rank = 0; rank < n; ++rank) CHECK(got[static_cast<std::size_t>(rank)] == text(rank));
+          },
+          [&] { CHECK(first.get() == text(0) + "first"); },
+          [&] {
+            const auto got = parts.get();
+            if (me != n - 1) return;
+            for (int rank = 0; rank < n; ++rank)
+              CHECK(std::ranges::equal(got[static_cast<std::size_t>(rank)],
+                                       values<int>(rank, (rank + round) % 5)));
+          },
+          [&] { CHECK(sum.get() == n); },
+          [&] { CHECK(joined.get().size() == static_cast<std::size_t>(n)); },
+      };
+      std::shuffle(waits.begin(), waits.end(), random);
+      if (round % 4 == 1) static_cast<void>(texts.test());
+      for (const auto& wait : waits) wait();
+    }
+  });
+}
+
+TEST_CASE(
+    "a collective of several steps goes on while its rank waits for a message, and when it is dropped") {
+  const Comm& comm = world();
+  const int next = (comm.rank() + 1) % comm.size();
+  const int last = (comm.rank() + comm.size() - 1) % comm.size();
+  if (comm.size() == 1) return;
+  for (int round = 0; round < 20; ++round) {
+    auto texts = comm.iallgather(std::string("text"));
+    if (comm.rank() == 0) {
+      CHECK(texts.get().size() == static_cast<std::size_t>(comm.size()));
+      comm.send(round, {.dest = next, .tag = 5});
+      CHECK(comm.recv<int>({.source = last, .tag = 5}) == round);
+    } else {  // rank 0 sends when it has all texts, for which this rank has to take its steps meanwhile
+      CHECK(comm.recv<int>({.source = last, .tag = 5}) == round);
+      comm.send(round, {.dest = next, .tag = 5});
+    }
+  }
+}
+
 TEST_CASE("persistent collectives run many times") {
   const Comm& comm = world();
   const int n = comm.size();
@@ -379,6 +442,40 @@ TEST_CASE("persistent collectives run many times") {
     CHECK_THROWS_AS(meet.start(), Error);
     meet.wait();
   }
+}
+
+TEST_CASE("counts and offsets of parts count elements, also of structs") {
+  const Comm& comm = world();
+  const int n = comm.size();
+  const int me = comm.rank();
+  // Rank r has r + 1 points, and in memory there is one free place before each part.
+  std::vector<MPI_Count> counts;
+  std::vector<MPI_Count> offsets;
+  std::vector<Point> laid_out;
+  for (int rank = 0; rank < n; ++rank) {
+    laid_out.push_back(Point{});
+    counts.push_back(rank + 1);
+    offsets.push_back(static_cast<MPI_Count>(laid_out.size()));
+    const auto part = values<Point>(10 * rank, rank + 1);
+    laid_out.insert(laid_out.end(), part.begin(), part.end());
+  }
+  const Counts parts{counts, offsets};
+  const auto mine = values<Point>(10 * me, me + 1);
+  std::vector<Point> all(laid_out.size());
+  comm.allgatherv_into(mine, all, parts);
+  CHECK(all == laid_out);
+  all.assign(all.size(), Point{});
+  comm.gatherv_into(mine, all, parts, {.root = n - 1});
+  if (me == n - 1) CHECK(all == laid_out);
+  std::vector<Point> part(mine.size());
+  comm.scatterv_into(laid_out, parts, part);
+  CHECK(part == mine);
+  std::vector<Point> sent;
+  for (int rank = 0; rank < n; ++rank) sent.insert(sent.end(), mine.begin(), mine.end());
+  const std::vector<MPI_Count> same(static_cast<std::size_t>(n), me + 1);
+  all.assign(all.size(), Point{});
+  comm.alltoallv_into(sent, {same}, all, parts);
+  CHECK(all == laid_out);
 }
 
 TEST_CASE("alltoallw moves data of different datatypes") {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "manyhands/mpi/group.hpp"
+#include "manyhands/mpi/request.hpp"
 
 namespace manyhands::mpi {
 namespace detail {
@@ -57,11 +58,32 @@ CommState& state_of(MPI_Comm comm) {
   return *state.release();
 }
 
+void start_internal(CommState& state) {
+  if (state.internal != MPI_COMM_NULL || state.making != MPI_REQUEST_NULL) return;
+#ifdef OPEN_MPI
+  // Open MPI 4.1 starts the rounds of an MPI_Comm_idup when a rank happens to look, among the caller's own
+  // nonblocking collectives, and the ranks get out of step.
+  internal_of(state);
+#else
+  check(MPI_Comm_idup(state.comm, &state.internal, &state.making), "communicator", {.comm = state.comm});
+#endif
+}
+
+bool has_internal(CommState& state) {
+  if (state.making == MPI_REQUEST_NULL) return state.internal != MPI_COMM_NULL;
+  int done = 0;
+  check(MPI_Test(&state.making, &done, MPI_STATUS_IGNORE), "communicator", {.comm = state.comm});
+  if (done == 0) return false;
+  MPI_Comm_set_errhandler(state.internal, MPI_ERRORS_RETURN);
+  return true;
+}
+
 MPI_Comm internal_of(CommState& state) {
-  if (state.internal == MPI_COMM_NULL) {
+  if (state.making == MPI_REQUEST_NULL && state.internal == MPI_COMM_NULL) {
     check(MPI_Comm_dup(state.comm, &state.internal), "communicator", {.comm = state.comm});
     MPI_Comm_set_errhandler(state.internal, MPI_ERRORS_RETURN);
   }
+  for (Backoff backoff; !has_internal(state);) backoff.pause();
   return state.internal;
 }
 

@@ -31,6 +31,7 @@ enum class Comparison : int {
 
 namespace detail {
 
+class InLine;
 class LateReceive;
 
 // What manyhands keeps with each MPI communicator, as an attribute of it: shared by all handles to it,
@@ -41,18 +42,24 @@ struct CommState {
   int size = 0;   // of the local group
   int peers = 0;  // ranks that messages go to: size, or the remote group's size
   bool inter = false;
-  MPI_Comm internal =
-      MPI_COMM_NULL;  // a duplicate for our own messages; made by the first collective that needs it
+  // A duplicate for our own messages; made by the first collective that needs it.
+  MPI_Comm internal = MPI_COMM_NULL;
+  MPI_Request making = MPI_REQUEST_NULL;  // of `internal`, if it is being made
 
   std::mutex mutex;
   std::vector<LateReceive*>
-      unmatched;  // irecv()s of unknown size in the order of their posting; guarded by mutex
+      unmatched;              // irecv()s of unknown size in the order of their posting; guarded by mutex
+  std::vector<InLine*> line;  // collectives of several steps in the order of their start; guarded by mutex
 };
 
 // The state of `comm`, made if it has none. Requires: active.
 CommState& state_of(MPI_Comm comm);
-// The internal duplicate; collective over the communicator the first time.
+// The internal duplicate; collective over the communicator the first time. Blocks until it is made.
 MPI_Comm internal_of(CommState& state);
+// The same in two parts that do not block: the first is collective, the second says whether it is made. (With
+// Open MPI the first one blocks.)
+void start_internal(CommState& state);
+bool has_internal(CommState& state);
 
 }  // namespace detail
 

@@ -10,6 +10,7 @@
 #include <exception>
 #include <typeinfo>
 
+#include "manyhands/mpi/communicator.hpp"
 #include "manyhands/mpi/error.hpp"
 
 namespace manyhands::mpi {
@@ -168,6 +169,11 @@ Environment::Environment(const EnvironmentOptions& options)
     throw Unsupported("Environment", why);
   }
   keep_freed_memory();
+#ifdef OPEN_MPI
+  // So that the first nonblocking collective of several steps need not wait for all ranks: see
+  // start_internal().
+  if (ours_) detail::internal_of(detail::state_of(MPI_COMM_WORLD));
+#endif
   if (abort_on_exception_ && std::get_terminate() != end_job_on_terminate)
     previous_handler = std::set_terminate(end_job_on_terminate);
 }

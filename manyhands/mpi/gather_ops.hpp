@@ -15,6 +15,7 @@ enum class Gathered { root, all };
 template <Plain T, Gathered G>
 class GatherPlain final : public Steps<std::vector<T>> {
  public:
+  static constexpr bool one_step = true;
   GatherPlain(CommState& state, Root root, const T& value)
       : Steps<std::vector<T>>(state), root_(root.root), mine_(value) {
     require_root(state, "gather", root_);
@@ -35,9 +36,9 @@ class GatherPlain final : public Steps<std::vector<T>> {
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
     if constexpr (G == Gathered::all) {
-      allgather(this->state_, as_buffer(mine_), elements(all_.data(), 1), launch);
+      allgather(this->state(), as_buffer(mine_), elements(all_.data(), 1), launch);
     } else {
-      gather(this->state_, as_buffer(mine_), elements(all_.data(), 1), root_, launch);
+      gather(this->state(), as_buffer(mine_), elements(all_.data(), 1), root_, launch);
     }
     return true;
   }
@@ -64,7 +65,7 @@ class GatherFlat final : public Steps<Ragged<T>> {
 
  private:
   bool step(int i, Launch& launch) override {
-    CommState& state = this->state_;
+    CommState& state = this->state();
     if (i == 0) {
       allgather(state, {&size_, 1, MPI_COUNT}, {counts_.data(), 1, MPI_COUNT}, launch);
     } else if (i == 1) {
@@ -99,12 +100,12 @@ class GatherObject final : public Steps<std::vector<T>> {
   GatherObject(CommState& state, const T& value) : GatherObject(state, Root{}, value) {}
   std::vector<T> take() override {
     if (G == Gathered::root && !this->is(root_)) return {};
-    return all_.template unpack<T>(this->state_);
+    return all_.template unpack<T>(this->state());
   }
 
  private:
   bool step(int i, Launch& launch) override {
-    CommState& state = this->state_;
+    CommState& state = this->state();
     const ConstBuffer send{mine_.bytes().data(), static_cast<MPI_Count>(mine_.bytes().size()), MPI_BYTE};
     if (i == 0) {
       allgather(state, {mine_.counts().data(), 1, MPI_COUNT}, {all_.counts().data(), 1, MPI_COUNT}, launch);

@@ -34,7 +34,7 @@ struct Halo::Exchange::State {
     auto& requests = phases[phase];
     const int n = static_cast<int>(requests.size());
     if (n == 0) return;
-    if (detail::late_receives.load(std::memory_order_relaxed) == 0) {
+    if (detail::driven.load(std::memory_order_relaxed) == 0) {
       detail::check(MPI_Waitall(n, requests.data(), MPI_STATUSES_IGNORE), "Halo::wait",
                     {.comm = comm.native()});
       return;

@@ -332,6 +332,7 @@ class Intercomm : public PointToPoint {
   template <class Op, class T, class... Args>
   Request<T> start(const char* verb, Args&&... args) const {
     auto operation = std::make_unique<Op>(state(verb), std::forward<Args>(args)...);
+    if constexpr (!Op::one_step) operation->stand_in_line();
     detail::RequestCore core(MPI_REQUEST_NULL, std::move(operation), verb, detail::Dropped::wait);
     core.test();  // starts its first step
     return Request<T>(std::move(core));
@@ -345,22 +346,6 @@ class Intercomm : public PointToPoint {
     all.count = looked_at ? detail::inter_part(state(verb), verb, all.count) : 0;
     return all;
   }
-  // Counts and offsets in elements of D, as MPI counts them.
-  template <class D>
-  struct Scaled {
-    explicit Scaled(const Counts& parts) : counts(of(parts.counts)), offsets(of(parts.offsets)) {}
-    static std::vector<MPI_Count> of(std::span<const MPI_Count> numbers) {
-      if constexpr (Flat<D>) {
-        return detail::in_units<std::ranges::range_value_t<D>>(numbers);
-      } else {
-        return {numbers.begin(), numbers.end()};
-      }
-    }
-    detail::Parts parts() const { return {counts, offsets}; }
-    std::vector<MPI_Count> counts;
-    std::vector<MPI_Count> offsets;
-  };
-
   auto bcast_call(auto& data, Root root) const {
     checked("bcast", root);
     return [&here = state("bcast"), buffer = as_writable(data), root](detail::Launch& launch) {
@@ -376,7 +361,7 @@ class Intercomm : public PointToPoint {
   template <class S>
   auto scatterv_call(const S& send, const Counts& parts, auto& recv, Root root) const {
     checked("scatterv", root);
-    return [&here = state("scatterv"), from = as_buffer(send), scaled = Scaled<S>(parts),
+    return [&here = state("scatterv"), from = as_buffer(send), scaled = detail::Scaled<S>(parts),
             to = as_writable(recv), root](detail::Launch& launch) {
       detail::inter_scatterv(here, from, scaled.parts(), to, root.root, launch);
     };
@@ -390,7 +375,7 @@ class Intercomm : public PointToPoint {
   template <class R>
   auto gatherv_call(const auto& send, R& recv, const Counts& parts, Root root) const {
     checked("gatherv", root);
-    return [&here = state("gatherv"), from = as_buffer(send), scaled = Scaled<R>(parts),
+    return [&here = state("gatherv"), from = as_buffer(send), scaled = detail::Scaled<R>(parts),
             to = as_writable(recv), root](detail::Launch& launch) {
       detail::inter_gatherv(here, from, to, scaled.parts(), root.root, launch);
     };
@@ -403,7 +388,7 @@ class Intercomm : public PointToPoint {
   }
   template <class R>
   auto allgatherv_call(const auto& send, R& recv, const Counts& parts) const {
-    return [&here = state("allgatherv"), from = as_buffer(send), scaled = Scaled<R>(parts),
+    return [&here = state("allgatherv"), from = as_buffer(send), scaled = detail::Scaled<R>(parts),
             to = as_writable(recv)](detail::Launch& launch) {
       detail::inter_allgatherv(here, from, to, scaled.parts(), launch);
     };
@@ -416,8 +401,8 @@ class Intercomm : public PointToPoint {
   }
   template <class S, class R>
   auto alltoallv_call(const S& send, const Counts& send_parts, R& recv, const Counts& recv_parts) const {
-    return [&here = state("alltoallv"), from = as_buffer(send), sent = Scaled<S>(send_parts),
-            to = as_writable(recv), received = Scaled<R>(recv_parts)](detail::Launch& launch) {
+    return [&here = state("alltoallv"), from = as_buffer(send), sent = detail::Scaled<S>(send_parts),
+            to = as_writable(recv), received = detail::Scaled<R>(recv_parts)](detail::Launch& launch) {
       detail::alltoallv(here, from, sent.parts(), to, received.parts(), detail::Width::narrow, launch);
     };
   }

@@ -1,6 +1,6 @@
 #pragma once
 // The collectives between two groups: MPI's calls where the roots and counts differ from those of one group,
-// and the forms by value as operations of a few steps (Steps of collective_ops.hpp).
+// and the forms by value as operations of a few steps (collective_steps.hpp).
 //
 // Parts of any size travel in cells of 64 bytes. The two groups know different sizes, so they cannot agree
 // on another call for parts that MPI's counts are too small for; in cells 2^31 is 128 GiB, and padding is
@@ -13,7 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "manyhands/mpi/collective_ops.hpp"
+#include "manyhands/mpi/bcast_ops.hpp"
+#include "manyhands/mpi/collective_steps.hpp"
+#include "manyhands/mpi/ragged.hpp"
+#include "manyhands/mpi/reduction_ops.hpp"
 #include "manyhands/mpi/slots.hpp"
 
 namespace manyhands::mpi {
@@ -146,6 +149,7 @@ class Parcels {
 template <class T>
 class InterBcastPlain final : public Steps<T> {
  public:
+  static constexpr bool one_step = true;
   InterBcastPlain(CommState& state, Root root, T value)
       : Steps<T>(state), root_(root.root), value_(std::move(value)) {}
   T take() override { return std::move(value_); }
@@ -153,7 +157,7 @@ class InterBcastPlain final : public Steps<T> {
  private:
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
-    inter_bcast(this->state_, as_writable(value_), root_, launch);
+    inter_bcast(this->state(), as_writable(value_), root_, launch);
     return true;
   }
   int root_;
@@ -173,11 +177,11 @@ class InterBcastFlat final : public Steps<T> {
  private:
   bool step(int i, Launch& launch) override {
     if (i == 0) {
-      inter_bcast(this->state_, {&size_, 1, MPI_COUNT}, root_, launch);
+      inter_bcast(this->state(), {&size_, 1, MPI_COUNT}, root_, launch);
     } else if (i == 1) {
       if (root_ >= 0) value_.resize(static_cast<std::size_t>(size_));
       const bool some = root_ != proc_null && size_ > 0;
-      inter_bcast(this->state_, some ? as_writable(value_) : Buffer{&size_, 1, MPI_COUNT}, root_, launch);
+      inter_bcast(this->state(), some ? as_writable(value_) : Buffer{&size_, 1, MPI_COUNT}, root_, launch);
     }
     return i < 2;
   }
@@ -200,16 +204,16 @@ class InterBcastObject final : public Steps<T> {
   }
   T take() override {
     if (root_ < 0) return std::move(value_);
-    return unpack_object<T>(bytes_, {.comm = this->state_.comm, .root = root_});
+    return unpack_object<T>(bytes_, {.comm = this->state().comm, .root = root_});
   }
 
  private:
   bool step(int i, Launch& launch) override {
     if (i == 0) {
-      inter_bcast(this->state_, {&size_, 1, MPI_COUNT}, root_, launch);
+      inter_bcast(this->state(), {&size_, 1, MPI_COUNT}, root_, launch);
     } else if (i == 1) {
       bytes_.resize(std::max(std::size_t{1}, static_cast<std::size_t>(size_)));
-      inter_bcast(this->state_, as_writable(bytes_), root_, launch);
+      inter_bcast(this->state(), as_writable(bytes_), root_, launch);
     }
     return i < 2;
   }
@@ -229,6 +233,7 @@ using InterBcastOf =
 template <Plain T>
 class InterGatherPlain final : public Steps<std::vector<T>> {
  public:
+  static constexpr bool one_step = true;
   InterGatherPlain(CommState& state, Root root, const T& value)
       : Steps<std::vector<T>>(state),
         root_(root.root),
@@ -241,9 +246,9 @@ class InterGatherPlain final : public Steps<std::vector<T>> {
     if (i > 0) return false;
     const Buffer in = elements(all_.span().data(), 1);
     if (root_ == unset) {
-      allgather(this->state_, as_buffer(mine_), in, launch);
+      allgather(this->state(), as_buffer(mine_), in, launch);
     } else {
-      gather(this->state_, as_buffer(mine_), in, root_, launch);
+      gather(this->state(), as_buffer(mine_), in, root_, launch);
     }
     return true;
   }
@@ -266,24 +271,24 @@ struct InterGathering<T> {
 class ParcelGather {
  public:
   template <class T>
-  ParcelGather(CommState& state, int root, const T& value) : state_(state), root_(root) {
+  ParcelGather(const CommState& state, int root, const T& value) : root_(root) {
     mine_.add(value);
     if (gets()) all_.sizes().resize(static_cast<std::size_t>(state.peers));
   }
   bool gets() const noexcept { return root_ == root_here || root_ == unset; }
-  bool step(int i, Launch& launch) {
+  bool step(CommState& state, int i, Launch& launch) {
     const ConstBuffer size{mine_.sizes().data(), 1, MPI_COUNT};
     const Buffer sizes{all_.sizes().data(), 1, MPI_COUNT};
     if (i == 0 && root_ == unset) {
-      allgather(state_, size, sizes, launch);
+      allgather(state, size, sizes, launch);
     } else if (i == 0) {
-      gather(state_, size, sizes, root_, launch);
+      gather(state, size, sizes, root_, launch);
     } else if (i == 1) {
       all_.make_room();
       if (root_ == unset) {
-        inter_allgatherv(state_, mine_.buffer(), all_.buffer(), all_.parts(), launch);
+        inter_allgatherv(state, mine_.buffer(), all_.buffer(), all_.parts(), launch);
       } else {
-        inter_gatherv(state_, mine_.buffer(), all_.buffer(), all_.parts(), root_, launch);
+        inter_gatherv(state, mine_.buffer(), all_.buffer(), all_.parts(), root_, launch);
       }
     }
     return i < 2;
@@ -291,7 +296,6 @@ class ParcelGather {
   const Parcels& all() const noexcept { return all_; }
 
  private:
-  CommState& state_;
   int root_;
   Parcels mine_;
   Parcels all_;
@@ -302,10 +306,10 @@ class InterGatherParts final : public Steps<typename InterGathering<T>::Of> {
  public:
   InterGatherParts(CommState& state, Root root, const T& value)
       : Steps<typename InterGathering<T>::Of>(state), parts_(state, root.root, value) {}
-  typename InterGathering<T>::Of take() override { return parts_.all().template take<T>(this->state_); }
+  typename InterGathering<T>::Of take() override { return parts_.all().template take<T>(this->state()); }
 
  private:
-  bool step(int i, Launch& launch) override { return parts_.step(i, launch); }
+  bool step(int i, Launch& launch) override { return parts_.step(this->state(), i, launch); }
   ParcelGather parts_;
 };
 
@@ -325,6 +329,7 @@ using InterGatherOf = typename InterGatherValue<T>::Op;
 template <Plain T>
 class InterScatterPlain final : public Steps<T> {
  public:
+  static constexpr bool one_step = true;
   template <class Items>
   InterScatterPlain(CommState& state, Root root, const Items& items)
       : Steps<T>(state), root_(root.root), items_(0) {
@@ -338,7 +343,7 @@ class InterScatterPlain final : public Steps<T> {
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
     const T* const out = items_.span().data();
-    scatter(this->state_, elements(out, 1), as_writable(mine_), root_, launch);
+    scatter(this->state(), elements(out, 1), as_writable(mine_), root_, launch);
     return true;
   }
   int root_;
@@ -376,7 +381,7 @@ class InterScatterParts final : public Steps<typename InterScattering<Item>::Of>
   }
   Gets take() override {
     if (root_ < 0) return Gets{};
-    auto all = mine_.template take<Item>(this->state_);
+    auto all = mine_.template take<Item>(this->state());
     if constexpr (SideBySide<Item>) {
       return std::move(all.values());
     } else {
@@ -387,11 +392,11 @@ class InterScatterParts final : public Steps<typename InterScattering<Item>::Of>
  private:
   bool step(int i, Launch& launch) override {
     if (i == 0) {
-      scatter(this->state_, {out_.sizes().data(), 1, MPI_COUNT}, {mine_.sizes().data(), 1, MPI_COUNT}, root_,
+      scatter(this->state(), {out_.sizes().data(), 1, MPI_COUNT}, {mine_.sizes().data(), 1, MPI_COUNT}, root_,
               launch);
     } else if (i == 1) {
       mine_.make_room();
-      inter_scatterv(this->state_, out_.buffer(), out_.parts(), mine_.buffer(), root_, launch);
+      inter_scatterv(this->state(), out_.buffer(), out_.parts(), mine_.buffer(), root_, launch);
     }
     return i < 2;
   }
@@ -416,6 +421,7 @@ using InterScatterOf = typename InterScatterItem<typename ItemsOf<Items>::Item>:
 template <Plain T>
 class InterAlltoallPlain final : public Steps<std::vector<T>> {
  public:
+  static constexpr bool one_step = true;
   template <class Items>
   InterAlltoallPlain(CommState& state, const Items& items)
       : Steps<std::vector<T>>(state), sent_(Slots<T>::copy_of(items)), all_(std::ranges::size(items)) {
@@ -427,7 +433,7 @@ class InterAlltoallPlain final : public Steps<std::vector<T>> {
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
     const T* const out = sent_.span().data();
-    alltoall(this->state_, elements(out, 1), elements(all_.span().data(), 1), launch);
+    alltoall(this->state(), elements(out, 1), elements(all_.span().data(), 1), launch);
     return true;
   }
   Slots<T> sent_;
@@ -448,7 +454,7 @@ class InterAlltoallParts final : public Steps<Items> {
     in_.sizes().resize(out_.sizes().size());
   }
   Items take() override {
-    auto all = in_.template take<Item>(this->state_);
+    auto all = in_.template take<Item>(this->state());
     if constexpr (std::is_same_v<Items, decltype(all)>) {
       return all;
     } else {
@@ -458,7 +464,7 @@ class InterAlltoallParts final : public Steps<Items> {
 
  private:
   bool step(int i, Launch& launch) override {
-    CommState& state = this->state_;
+    CommState& state = this->state();
     if (i == 0) {
       alltoall(state, {out_.sizes().data(), 1, MPI_COUNT}, {in_.sizes().data(), 1, MPI_COUNT}, launch);
     } else if (i == 1) {
@@ -496,6 +502,7 @@ using InterAlltoallOf = typename InterAlltoallItems<Items>::Op;
 template <class T, class F>
 class InterReduceDirect final : public Steps<T> {
  public:
+  static constexpr bool one_step = true;
   InterReduceDirect(CommState& state, Root root, const T& value, const F& op)
       : Steps<T>(state), root_(root.root), op_(op), handle_(op_handle<ElementOf<T>>(op_)), mine_(value) {
     if constexpr (Resizable<T>) result_.resize(std::ranges::size(mine_));
@@ -511,9 +518,9 @@ class InterReduceDirect final : public Steps<T> {
     const ConstBuffer from = counted(mine_, handle_.type());
     const Buffer to = counted_writable(result_, handle_.type());
     if (root_ == unset) {
-      allreduce(this->state_, from, to, handle_.op(), launch);
+      allreduce(this->state(), from, to, handle_.op(), launch);
     } else {
-      reduce(this->state_, from, to, handle_.op(), root_, launch);
+      reduce(this->state(), from, to, handle_.op(), root_, launch);
     }
     return true;
   }
@@ -534,7 +541,7 @@ class InterReduceObject final : public Steps<T> {
   }
   T take() override {
     if (!parts_.gets()) return T{};
-    std::vector<T> values = parts_.all().template take<T>(this->state_);
+    std::vector<T> values = parts_.all().template take<T>(this->state());
     T result = std::move(values[0]);
     for (std::size_t i = 1; i < values.size(); ++i)
       result = op_(std::as_const(result), std::as_const(values[i]));
@@ -542,7 +549,7 @@ class InterReduceObject final : public Steps<T> {
   }
 
  private:
-  bool step(int i, Launch& launch) override { return parts_.step(i, launch); }
+  bool step(int i, Launch& launch) override { return parts_.step(this->state(), i, launch); }
   F op_;
   ParcelGather parts_;
 };

@@ -5,7 +5,7 @@
 namespace manyhands::mpi::detail {
 namespace {
 
-// The communicators with late receives.
+// The communicators with something to drive.
 struct Waiting {
   std::mutex mutex;
   std::vector<CommState*> states;  // guarded by mutex
@@ -16,15 +16,26 @@ Waiting& waiting() {
   return known;
 }
 
+// Requires: the mutex of `state` is held.
+void watch(CommState& state) {
+  driven.fetch_add(1, std::memory_order_relaxed);
+  const std::lock_guard all(waiting().mutex);
+  auto& states = waiting().states;
+  if (std::find(states.begin(), states.end(), &state) == states.end()) states.push_back(&state);
+}
+void unwatch(CommState& state) {
+  driven.fetch_sub(1, std::memory_order_relaxed);
+  if (!state.unmatched.empty() || !state.line.empty()) return;
+  const std::lock_guard all(waiting().mutex);
+  std::erase(waiting().states, &state);
+}
+
 }  // namespace
 
 LateReceive::LateReceive(CommState& state, int source, int tag) : state_(&state), source_(source), tag_(tag) {
   const std::lock_guard lock(state.mutex);
   state.unmatched.push_back(this);
-  late_receives.fetch_add(1, std::memory_order_relaxed);
-  const std::lock_guard all(waiting().mutex);
-  auto& states = waiting().states;
-  if (std::find(states.begin(), states.end(), &state) == states.end()) states.push_back(&state);
+  watch(state);
 }
 
 LateReceive::~LateReceive() { leave(); }
@@ -34,12 +45,31 @@ void LateReceive::leave() noexcept {
   const std::lock_guard lock(state_->mutex);
   auto& queue = state_->unmatched;
   queue.erase(std::find(queue.begin(), queue.end(), this));
-  late_receives.fetch_sub(1, std::memory_order_relaxed);
-  if (queue.empty()) {
-    const std::lock_guard all(waiting().mutex);
-    std::erase(waiting().states, state_);
-  }
+  unwatch(*state_);
   state_ = nullptr;
+}
+
+InLine::~InLine() {
+  if (line_ == nullptr) return;
+  const std::lock_guard lock(line_->mutex);
+  std::erase(line_->line, this);
+  unwatch(*line_);
+}
+
+void InLine::join_line(CommState& state) {
+  const std::lock_guard lock(state.mutex);
+  state.line.push_back(this);
+  line_ = &state;
+  watch(state);
+}
+
+void advance_line(CommState& state) {
+  const std::lock_guard lock(state.mutex);
+  while (!state.line.empty() && state.line.front()->go_on()) {
+    state.line.front()->line_ = nullptr;
+    state.line.erase(state.line.begin());
+    unwatch(state);
+  }
 }
 
 void match_late(CommState& state) {
@@ -64,28 +94,27 @@ void match_late(CommState& state) {
       continue;
     }
     queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(i));
-    late_receives.fetch_sub(1, std::memory_order_relaxed);
+    unwatch(state);
     next.state_ = nullptr;
     next.matched(message, status);
   }
-  if (queue.empty()) {
-    const std::lock_guard all(waiting().mutex);
-    std::erase(waiting().states, &state);
-  }
 }
 
-void match_all_late() {
-  if (late_receives.load(std::memory_order_relaxed) == 0) return;
+void drive_all() {
+  if (driven.load(std::memory_order_relaxed) == 0) return;
   std::vector<CommState*> states;
   {
     const std::lock_guard all(waiting().mutex);
     states = waiting().states;
   }
-  for (CommState* const state : states) match_late(*state);
+  for (CommState* const state : states) {
+    match_late(*state);
+    advance_line(*state);
+  }
 }
 
 bool stands_behind_late(CommState& state, int source, int tag) {
-  if (late_receives.load(std::memory_order_relaxed) == 0) [[likely]]
+  if (driven.load(std::memory_order_relaxed) == 0) [[likely]]
     return false;
   const std::lock_guard lock(state.mutex);
   return std::any_of(state.unmatched.begin(), state.unmatched.end(),

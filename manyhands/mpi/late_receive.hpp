@@ -1,12 +1,18 @@
 #pragma once
-// LateReceive: an irecv of a message whose size is not known yet.
+// What goes on only when this process looks after it: receives of a size that is not known yet, and
+// collectives of several steps.
 //
+// LateReceive: an irecv of a message whose size is not known yet.
 // MPI's own receive needs a buffer first. Ours waits until the message is announced (matched probe), makes
 // room, and receives then. So that messages are matched in the order in which receives were posted, as MPI
 // promises, the waiting ones stand in a queue with their communicator; a later receive that could take the
 // same message waits behind them. While any waits, the blocking calls of point_to_point.hpp and request.hpp
 // poll instead of sleeping inside MPI, since the other side may need the match to go on. Collectives cannot:
 // their nonblocking form is not matched with the blocking one that the other ranks are in.
+//
+// InLine: a collective of several steps, each of which starts when the one before is done and this process
+// looks. Those of one communicator go one after the other, in the order of their start, so that all ranks
+// start the same steps in the same order.
 
 #include <atomic>
 
@@ -15,8 +21,8 @@
 
 namespace manyhands::mpi::detail {
 
-// Receives in the queues of all communicators; changed under their mutexes.
-inline std::atomic<int> late_receives{0};
+// Both, of all communicators; changed under their mutexes.
+inline std::atomic<int> driven{0};
 
 class LateReceive {
  public:
@@ -44,10 +50,32 @@ class LateReceive {
   int tag_;
 };
 
+class InLine {
+ public:
+  InLine() = default;
+  InLine(const InLine&) = delete;
+  InLine& operator=(const InLine&) = delete;
+  virtual ~InLine();
+  bool stands_in_line() const noexcept { return line_ != nullptr; }
+
+ protected:
+  // Last in the line of `state` from now on.
+  void join_line(CommState& state);
+  // Goes on as far as it can; true when it is done or has failed, and leaves the line. Called while it is the
+  // first, with the line's mutex held.
+  virtual bool go_on() noexcept = 0;
+
+ private:
+  friend void advance_line(CommState& state);
+  CommState* line_ = nullptr;
+};
+
 // Matches what can be matched, in order.
 void match_late(CommState& state);
-// The same for all communicators that have such receives.
-void match_all_late();
+// Lets the first in the line go on, and those behind it when it is done.
+void advance_line(CommState& state);
+// Both, for all communicators that have any.
+void drive_all();
 
 // Before a blocking receive or probe of (source, tag): blocks until no earlier late receive could take its
 // message.
@@ -58,7 +86,7 @@ bool stands_behind_late(CommState& state, int source, int tag);
 // Runs a blocking call, or, while late receives wait, its nonblocking form with polling.
 template <class Blocking, class Nonblocking>
 int run_blocking(MPI_Status* status, Blocking blocking, Nonblocking nonblocking) {
-  if (late_receives.load(std::memory_order_relaxed) == 0) [[likely]]
+  if (driven.load(std::memory_order_relaxed) == 0) [[likely]]
     return blocking();
   MPI_Request request = MPI_REQUEST_NULL;
   int code = nonblocking(&request);

@@ -111,7 +111,7 @@ MPI_Message match(CommState& state, From from, MPI_Status& status) {
   pass_late(state, from.source, from.tag);
   MPI_Message message = MPI_MESSAGE_NULL;
   const About about{.comm = state.comm, .source = from.source, .tag = from.tag};
-  if (late_receives.load(std::memory_order_relaxed) == 0) [[likely]] {
+  if (driven.load(std::memory_order_relaxed) == 0) [[likely]] {
     check(MPI_Mprobe(from.source, from.tag, state.comm, &message, &status), "recv", about);
     return message;
   }
@@ -167,7 +167,7 @@ Status PointToPoint::probe(From from) const {
   detail::pass_late(here, from.source, from.tag);
   MPI_Status status{};
   const detail::About about{.comm = here.comm, .source = from.source, .tag = from.tag};
-  if (detail::late_receives.load(std::memory_order_relaxed) == 0) {
+  if (detail::driven.load(std::memory_order_relaxed) == 0) {
     detail::check(MPI_Probe(from.source, from.tag, here.comm, &status), "probe", about);
     return detail::to_status(status);
   }
@@ -179,7 +179,7 @@ Status PointToPoint::probe(From from) const {
 
 std::optional<Status> PointToPoint::iprobe(From from) const {
   detail::CommState& here = state("iprobe");
-  detail::match_all_late();
+  detail::drive_all();
   if (detail::stands_behind_late(here, from.source, from.tag)) return std::nullopt;
   MPI_Status status{};
   int found = 0;
@@ -198,7 +198,7 @@ Message PointToPoint::mprobe(From from) const {
 
 std::optional<Message> PointToPoint::improbe(From from) const {
   detail::CommState& here = state("improbe");
-  detail::match_all_late();
+  detail::drive_all();
   if (detail::stands_behind_late(here, from.source, from.tag)) return std::nullopt;
   MPI_Status status{};
   MPI_Message message = MPI_MESSAGE_NULL;

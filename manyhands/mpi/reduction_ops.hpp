@@ -80,6 +80,7 @@ struct ReduceScatterBy {
 template <class T, class F>
 class ReduceDirect final : public Steps<T> {
  public:
+  static constexpr bool one_step = true;
   ReduceDirect(CommState& state, Kind kind, Root root, const T& value, const F& op)
       : Steps<T>(state),
         kind_(kind),
@@ -99,7 +100,7 @@ class ReduceDirect final : public Steps<T> {
  private:
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
-    CommState& state = this->state_;
+    CommState& state = this->state();
     const ConstBuffer from = counted(mine_, handle_.type());
     Buffer to = counted_writable(result_, handle_.type());
     to.count = from.count;
@@ -131,6 +132,7 @@ class ReduceDirect final : public Steps<T> {
 template <Plain T, class F>
 class ReduceScatterParts final : public Steps<std::vector<T>> {
  public:
+  static constexpr bool one_step = true;
   ReduceScatterParts(CommState& state, std::vector<T> values, std::vector<MPI_Count> counts, const F& op)
       : Steps<std::vector<T>>(state),
         op_(op),
@@ -145,7 +147,7 @@ class ReduceScatterParts final : public Steps<std::vector<T>> {
  private:
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
-    reduce_scatter(this->state_, counted(values_, handle_.type()), counted_writable(mine_, handle_.type()),
+    reduce_scatter(this->state(), counted(values_, handle_.type()), counted_writable(mine_, handle_.type()),
                    counts_, handle_.op(), launch);
     return true;
   }
@@ -171,11 +173,11 @@ class ReduceObject final : public Steps<T> {
   }
   T take() override {
     const auto ranks = this->ranks();
-    const auto me = static_cast<std::size_t>(this->state_.rank);
+    const auto me = static_cast<std::size_t>(this->state().rank);
     if (kind_ == Kind::reduce && !this->is(root_)) return T{};
     const std::size_t last = kind_ == Kind::scan ? me + 1 : kind_ == Kind::exscan ? me : ranks;
     if (last == 0) return T{};
-    std::vector<T> values = all_.template unpack<T>(this->state_);
+    std::vector<T> values = all_.template unpack<T>(this->state());
     T result = std::move(values[0]);
     for (std::size_t i = 1; i < last; ++i) result = op_(std::as_const(result), std::as_const(values[i]));
     return result;
@@ -183,7 +185,7 @@ class ReduceObject final : public Steps<T> {
 
  private:
   bool step(int i, Launch& launch) override {
-    CommState& state = this->state_;
+    CommState& state = this->state();
     const ConstBuffer send{mine_.bytes().data(), static_cast<MPI_Count>(mine_.bytes().size()), MPI_BYTE};
     if (i == 0) {
       allgather(state, {mine_.counts().data(), 1, MPI_COUNT}, {all_.counts().data(), 1, MPI_COUNT}, launch);

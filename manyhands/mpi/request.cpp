@@ -70,7 +70,7 @@ thread_local std::vector<Waiter> waiters;
 }  // namespace
 
 void Backoff::pause() {
-  match_all_late();
+  drive_all();
   if (++rounds_ % 64 == 0) ::sched_yield();
 }
 
@@ -126,7 +126,7 @@ bool RequestCore::finish_part(int code) {
 bool RequestCore::test() {
   require_active(verb_);
   if (settled()) return true;
-  match_all_late();
+  drive_all();
   for (;;) {
     if (native_ != MPI_REQUEST_NULL) {
       int done = 0;
@@ -146,7 +146,7 @@ void RequestCore::wait() {
   if (settled()) return;
   Backoff backoff;
   for (;;) {
-    if (native_ != MPI_REQUEST_NULL && late_receives.load(std::memory_order_relaxed) == 0) {
+    if (native_ != MPI_REQUEST_NULL && driven.load(std::memory_order_relaxed) == 0) {
       if (finish_part(MPI_Wait(&native_, &status_))) return;
     } else if (test()) {
       return;
@@ -185,7 +185,8 @@ void RequestCore::drop() noexcept {
   try {
     auto* const late = dynamic_cast<LateReceive*>(operation_.get());
     if (late != nullptr && late->waits()) return;  // its destructor leaves the queue
-    if (native_ == MPI_REQUEST_NULL && late == nullptr) return;
+    const bool in_line = operation_ != nullptr && operation_->waits_in_line();
+    if (native_ == MPI_REQUEST_NULL && late == nullptr && !in_line) return;
     if (dropped_ == Dropped::cancel && late == nullptr) {
       MPI_Cancel(&native_);
       MPI_Wait(&native_, MPI_STATUS_IGNORE);
@@ -209,7 +210,7 @@ void resume_when_done(RequestCore& core, std::coroutine_handle<> handle) {
 
 std::size_t progress() {
   detail::require_active("progress");
-  detail::match_all_late();
+  detail::drive_all();
   for (std::size_t i = 0; i < detail::waiters.size();) {
     const detail::Waiter waiter = detail::waiters[i];
     bool done = true;

@@ -37,6 +37,8 @@ class Operation {
   // next part in `native` and returns false, or returns true when all is done; false with `native` null: ask
   // again later.
   virtual bool advance(MPI_Request& native, MPI_Status& status) = 0;
+  // Whether MPI uses its memory although no request of MPI's is known outside of it.
+  virtual bool waits_in_line() const noexcept { return false; }
 };
 
 enum class Dropped : std::uint8_t { cancel, detach, wait };

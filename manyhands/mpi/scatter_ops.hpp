@@ -14,6 +14,7 @@ namespace manyhands::mpi::detail {
 template <Plain T>
 class ScatterPlain final : public Steps<T> {
  public:
+  static constexpr bool one_step = true;
   template <class Items>
   ScatterPlain(CommState& state, Root root, const Items& items) : Steps<T>(state), root_(root.root) {
     require_root(state, "scatter", root_);
@@ -26,7 +27,7 @@ class ScatterPlain final : public Steps<T> {
  private:
   bool step(int i, Launch& launch) override {
     if (i > 0) return false;
-    scatter(this->state_, elements(std::as_const(items_).data(), 1), as_writable(mine_), root_, launch);
+    scatter(this->state(), elements(std::as_const(items_).data(), 1), as_writable(mine_), root_, launch);
     return true;
   }
   int root_;
@@ -54,7 +55,7 @@ class ScatterParts : public Steps<std::vector<T>> {
 
  private:
   bool step(int i, Launch& launch) override {
-    CommState& state = this->state_;
+    CommState& state = this->state();
     if (i == 0) {
       scatter(state, {announced_.data(), 2, MPI_COUNT}, {size_, 2, MPI_COUNT}, root_, launch);
     } else if (i == 1) {
@@ -127,11 +128,11 @@ class ScatterObject final : public Steps<T> {
     const MPI_Count all = sum(parts_.counts());
     for (const MPI_Count count : parts_.counts()) announced_.insert(announced_.end(), {count, all});
   }
-  T take() override { return unpack_object<T>(mine_, {.comm = this->state_.comm, .root = root_}); }
+  T take() override { return unpack_object<T>(mine_, {.comm = this->state().comm, .root = root_}); }
 
  private:
   bool step(int i, Launch& launch) override {
-    CommState& state = this->state_;
+    CommState& state = this->state();
     if (i == 0) {
       scatter(state, {announced_.data(), 2, MPI_COUNT}, {size_, 2, MPI_COUNT}, root_, launch);
     } else if (i == 1) {
