@@ -83,6 +83,19 @@ if(TARGET raytrace AND MANYHANDS_COMMAND)
   endforeach()
 endif()
 
+# `manyhands run --hosts`, on two machines made of namespaces
+if(MANYHANDS_COMMAND AND MANYHANDS_MPI_FLAVOURS)
+  set(nodes)
+  foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+    add_executable(mpi_nodes_${flavour} mpi_nodes.cpp)
+    target_link_libraries(mpi_nodes_${flavour} PRIVATE manyhands::mpi_${flavour} manyhands_warnings)
+    target_include_directories(mpi_nodes_${flavour} PRIVATE ${PROJECT_SOURCE_DIR})
+    list(APPEND nodes ${flavour}=mpicc.${flavour}=$<TARGET_FILE:mpi_nodes_${flavour}>)
+  endforeach()
+  add_test(NAME nodes COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/nodes_test.py $<TARGET_FILE:manyhands_command> ${nodes})
+  set_tests_properties(nodes PROPERTIES TIMEOUT 180 PROCESSORS 2 SKIP_REGULAR_EXPRESSION "skipped:")
+endif()
+
 # `manyhands run`
 if(MANYHANDS_COMMAND AND MANYHANDS_MPI_FLAVOURS)
   set(wrappers ${MANYHANDS_MPI_FLAVOURS})

@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
       printf(", %d ends\n", rank); fflush(stdout);
     }
   if (is(what, "big")) { for (int i = 0; i < number; ++i) putchar('a' + rank); putchar('\n'); }
+  if (is(what, "blank")) printf("a\n\n\nb\n");
   if (is(what, "prompt")) { printf("no newline"); fflush(stdout); fprintf(stderr, "on stderr\n"); }
   if (is(what, "input")) { char line[64]; if (rank == 0 && fgets(line, sizeof line, stdin)) printf("got %s", line); }
   if (is(what, "variable")) printf("%s\n", getenv("GREETING") ? getenv("GREETING") : "unset");

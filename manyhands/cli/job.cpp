@@ -17,11 +17,11 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <climits>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <exception>
 #include <filesystem>
 #include <list>
@@ -30,6 +30,7 @@
 
 #include "manyhands/base/unique_fd.hpp"
 #include "manyhands/cli/noise.hpp"
+#include "manyhands/cli/output.hpp"
 #include "manyhands/cli/rank.hpp"
 
 namespace manyhands::cli {
@@ -45,73 +46,7 @@ constexpr milliseconds kill_all_after{1300};
 constexpr milliseconds grace_for_others{
     500};  // after a rank's exit status other than 0: they may be about to end as well
 constexpr milliseconds partial_line_after{100};  // a prompt without a line's end is shown after so long
-constexpr std::size_t max_line = 1 << 20;        // a longer one is cut
-constexpr std::size_t max_queued = 1 << 20;      // bytes; then the programs have to wait until they are taken
-
-// Standard output or error of ours: written only when it takes something, so that a slow reader blocks
-// nothing else.
-class Sink {
- public:
-  explicit Sink(int fd) : fd_(fd) {}
-  void add(std::string_view text) {
-    if (text.empty()) return;
-    is_in_line_ = text.back() != '\n';
-    if (!broken_) queue_ += text;
-  }
-  bool is_in_line() const { return is_in_line_; }  // what was written last has begun a line
-  bool has_work() const { return !queue_.empty(); }
-  bool is_full() const { return queue_.size() > max_queued; }
-  bool is_broken() const { return broken_; }
-  int fd() const { return fd_; }
-
-  // Requires: poll said that it can be written to. A pipe then takes PIPE_BUF bytes at least.
-  void write_some() {
-    const ssize_t written = ::write(fd_, queue_.data(), std::min<std::size_t>(queue_.size(), PIPE_BUF));
-    if (written >= 0) {
-      queue_.erase(0, static_cast<std::size_t>(written));
-    } else if (errno != EINTR && errno != EAGAIN) {
-      broken_ = true;  // nobody reads it any more
-      queue_.clear();
-    }
-  }
-
-  // Blocking, for the end.
-  void write_all() {
-    while (has_work()) {
-      pollfd polled{fd_, POLLOUT, 0};
-      ::poll(&polled, 1, -1);
-      write_some();
-    }
-  }
-
- private:
-  int fd_;
-  bool broken_ = false;
-  bool is_in_line_ = false;
-  std::string queue_;
-};
-
-// Cuts a stream into lines.
-class Lines {
- public:
-  template <class OnLine>
-  void feed(std::string_view bytes, OnLine on_line) {
-    text_ += bytes;
-    last_ = Clock::now();
-    std::size_t start = 0;
-    for (std::size_t end; (end = text_.find('\n', start)) != std::string::npos; start = end + 1)
-      on_line(text_.substr(start, end - start));
-    text_.erase(0, start);
-    if (text_.size() > max_line) on_line(std::exchange(text_, {}));
-  }
-  std::string take_rest() { return std::exchange(text_, {}); }
-  bool has_rest() const { return !text_.empty(); }
-  Clock::time_point last() const { return last_; }
-
- private:
-  std::string text_;  // a line that has begun
-  Clock::time_point last_;
-};
+constexpr milliseconds hold_for{900};            // longer than grace_for_others
 
 struct Stream {
   UniqueFd from;
@@ -203,7 +138,7 @@ class Listener {
   std::string name_;
 };
 
-enum class Cause { none, rank_failed, aborted, interrupted, timed_out, output_closed };
+enum class Cause { none, rank_failed, host_lost, aborted, interrupted, timed_out, output_closed };
 
 class Job {
  public:
@@ -328,6 +263,8 @@ class Job {
       if (auto socket = listener_.accept()) connections_.push_back({std::move(socket), -1, 0, false, {}});
     }
     show_partial_lines();
+    show_held_lines();
+    look_after_shells();
     if (limit_ && Clock::now() >= *limit_) end(Cause::timed_out);
     if (give_up_ && Clock::now() >= *give_up_) end(Cause::rank_failed);
     if (cause_ != Cause::none) go_on_ending();
@@ -335,7 +272,7 @@ class Job {
 
   int wait_ms() const {
     if (cause_ != Cause::none || launcher_status_) return 20;
-    auto until = Clock::time_point::max();
+    auto until = options_.is_local() ? Clock::time_point::max() : Clock::now() + milliseconds(250);
     if (limit_) until = std::min(until, *limit_);
     if (give_up_) until = std::min(until, *give_up_);
     for (const auto& connection : connections_) {
@@ -374,6 +311,13 @@ class Job {
       return;
     }
     launcher_lines_[i].feed({bytes.data(), static_cast<std::size_t>(got)}, [&](std::string line) {
+      if (const auto report = take_report(line, listener_.name())) {
+        started_ = true;
+        if (report->kind != ReportKind::hello) note_end(*report);
+        if (line.empty()) return;
+      }
+      if (line.starts_with("manyhands: rank ") && line.ends_with("; the job ends")) explained_ = true;
+      if (hold_back(line, sinks_[i])) return;
       if (options_.verbose) {
         sinks_[i].add(line + "\n");
         static_cast<void>(noise_[i].feed(std::move(line)));
@@ -450,7 +394,33 @@ class Job {
       }
       if (line.starts_with("manyhands: rank ") && line.ends_with("; the job ends")) explained_ = true;
     }
+    if (hold_back(line, sink_of(channel))) return;  // UCX writes to standard output
     sink_of(channel).add(options_.tag_output ? fmt::format("[{}] {}\n", connection.rank, line) : line + "\n");
+  }
+
+  // That a connection failed is worth a line only if no report of the lost rank follows.
+  bool hold_back(const std::string& line, Sink& sink) {
+    if (options_.is_local() || options_.verbose || !is_about_lost_rank(line)) return false;
+    held_.push_back({Clock::now() + hold_for, &sink, line + "\n"});
+    return true;
+  }
+  void show_held_lines() {
+    while (!held_.empty() && cause_ == Cause::none && Clock::now() >= held_.front().until) {
+      held_.front().sink->add(held_.front().text);
+      held_.pop_front();
+    }
+  }
+
+  // MPICH's launcher does not look after the remote shells (ssh) that it has started: if one fails, it waits
+  // for ever for what that should have started. `ssh` has said why.
+  void look_after_shells() {
+    if (options_.is_local() || plan_.mpi != MpiKind::mpich || launcher_status_) return;
+    if (!has_failed_child(launcher_))
+      shell_failed_ = Clock::time_point::max();
+    else if (shell_failed_ == Clock::time_point::max())
+      shell_failed_ = Clock::now();
+    else if (Clock::now() > shell_failed_ + milliseconds(700))
+      end(Cause::host_lost);
   }
 
   void show_partial_lines() {
@@ -485,8 +455,11 @@ class Job {
       end_step_ = 1;
       for (const auto& connection : connections_) order(connection, end_now);
     }
-    // Once ranks have run, mpiexec ends by itself when they do. (Open MPI's crashes if it is told to end
-    // while it ends a job.)
+    // Ranks on other hosts can only be ended by mpiexec. When all are here, it ends by itself once they do.
+    // (Open MPI's crashes if it is told to end while it ends a job.)
+    if (!options_.is_local() && cause_ != Cause::aborted && !std::exchange(told_launcher_, true) &&
+        !launcher_status_)
+      ::kill(launcher_, SIGTERM);
     if (passed > end_launcher_after && end_step_ < 2) {
       end_step_ = 2;
       if (!launcher_status_ && !started_) ::kill(launcher_, SIGTERM);
@@ -511,6 +484,9 @@ class Job {
         for (const auto& line : noise_[i].rest()) sinks_[i].add(line + "\n");
       }
       if (!abort_) abort_ = noise_[i].abort();
+    }
+    if (!failure_ && !abort_) {
+      for (const auto& held : held_) held.sink->add(held.text);
     }
     const auto [status, message] = verdict();
     if (!message.empty())
@@ -557,6 +533,11 @@ class Job {
           failure_->code,
           explained_ ? "" : fmt::format("rank {} ended with exit status {}", failure_->rank, failure_->code)};
     }
+    if (cause_ == Cause::host_lost)
+      return {1,
+              fmt::format("a host could not be reached, or lost the connection (try: ssh HOST true, for each "
+                          "of {}); the job was ended",
+                          options_.hosts.empty() ? options_.hostfile : options_.hosts)};
     if (cause_ == Cause::timed_out)
       return {124, fmt::format("the job took longer than {:g} s; it was ended", options_.timeout_s)};
     return launcher_verdict();
@@ -583,7 +564,9 @@ class Job {
                                                leaver_->rank, leaver_->code)};
     if (started_ && cause_ == Cause::none && !WIFSIGNALED(status) && explained_)
       return {WEXITSTATUS(status), ""};
-    if (started_ && cause_ == Cause::none && !WIFSIGNALED(status)) {
+    const bool launcher_decided =
+        cause_ == Cause::none || (cause_ == Cause::rank_failed && !options_.is_local());
+    if (started_ && launcher_decided && !WIFSIGNALED(status)) {
       return {WEXITSTATUS(status), fmt::format("a rank aborted the job with code {}; {} did not say which",
                                                WEXITSTATUS(status), name_of(plan_.mpi))};
     }
@@ -626,9 +609,18 @@ class Job {
   std::optional<Clock::time_point> limit_;    // of --timeout
   std::optional<Clock::time_point> give_up_;  // on the others, after a rank's exit status other than 0
 
+  struct Held {
+    Clock::time_point until;
+    Sink* sink;
+    std::string text;
+  };
+  std::deque<Held> held_;  // see hold_back()
+  Clock::time_point shell_failed_ = Clock::time_point::max();
+
   Cause cause_ = Cause::none;  // of the end by force
   Clock::time_point end_began_;
   int end_step_ = 0;
+  bool told_launcher_ = false;  // to end
 };
 
 }  // namespace

@@ -223,6 +223,8 @@ void prepare_openmpi(LaunchPlan& plan, const RunOptions& options, const Machine&
   }
   variables.set_unless_set("OMPI_MCA_hwloc_base_binding_policy",
                            "none");  // its default binds every job to the same cores
+  // How the job ends is decided by us (job.hpp), and at once.
+  variables.set_unless_set("OMPI_MCA_orte_abort_on_non_zero_status", "0");
   if (options.is_local()) {
     variables.set_unless_set("OMPI_MCA_rmaps_base_oversubscribe", "1");
     if (options.ranks > machine.cores) variables.set_unless_set("OMPI_MCA_mpi_yield_when_idle", "1");
@@ -232,8 +234,6 @@ void prepare_openmpi(LaunchPlan& plan, const RunOptions& options, const Machine&
         std::getenv("PATH") != nullptr && !(find_on_path("ssh").empty() && find_on_path("rsh").empty());
     if (!has_remote_shell)
       variables.set_unless_set("OMPI_MCA_plm", "isolated");  // else it refuses to start anything
-    // How the job ends is decided by us (job.hpp), and at once.
-    variables.set_unless_set("OMPI_MCA_orte_abort_on_non_zero_status", "0");
     // No search for networks: starting two ranks takes 0.12 s instead of 0.32 s. tcp stays for spawned
     // processes.
     if (std::getenv("OMPI_MCA_btl") == nullptr && std::getenv("OMPI_MCA_pml") == nullptr) {
@@ -250,10 +250,10 @@ void prepare_openmpi(LaunchPlan& plan, const RunOptions& options, const Machine&
 }
 
 // Beside bin/manyhands, in the build as where it is installed; "" if it is not there.
-std::string yielding_library() {
+std::string own_library(std::string_view name) {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  const fs::path library = self.parent_path().parent_path() / "lib/manyhands/libmanyhands_mpich_yield.so";
+  const fs::path library = self.parent_path().parent_path() / "lib/manyhands" / name;
   return !error && fs::exists(library, error) ? library.string() : "";
 }
 
@@ -262,7 +262,10 @@ void prepare_mpich(LaunchPlan& plan, const RunOptions& options, const Machine& m
   if (options.is_local() && !machine.may_copy_directly) variables.set_unless_set("UCX_TLS", "^cma");
   // MPICH polls without ever giving the core away: 200 allreduces of 7 ranks on 2 cores take 6 s, with this
   // 0.1 s.
-  if (options.is_local() && options.ranks > machine.cores) plan.preload = yielding_library();
+  if (options.is_local() && options.ranks > machine.cores)
+    plan.preload = own_library("libmanyhands_mpich_yield.so");
+  // Over TCP about half of the jobs of MPICH 4.0 never end (see mpich_finalize.cpp).
+  if (!options.is_local()) plan.preload = own_library("libmanyhands_mpich_finalize.so");
   plan.command = {plan.launcher, "-n", std::to_string(options.ranks)};
   if (!options.hosts.empty()) plan.command.insert(plan.command.end(), {"-hosts", options.hosts});
   if (!options.hostfile.empty()) plan.command.insert(plan.command.end(), {"-f", options.hostfile});

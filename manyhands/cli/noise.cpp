@@ -17,7 +17,6 @@ bool is_said_by_launcher(const std::string& line) {
        {"ORTE_ERROR_LOG", "sent help message", "orte_base_help_aggregate", "[warn] Epoll"}) {
     if (line.find(part) != std::string::npos) return true;
   }
-  if (line.empty()) return true;
   if (line.starts_with("[mpiexec@") || line.starts_with("[proxy:")) return true;
   return (line.starts_with("mpiexec") || line.starts_with("mpirun")) && line.find("job") != std::string::npos;
 }
@@ -45,9 +44,18 @@ std::optional<Abort> abort_in(std::string_view line) {
   return found;
 }
 
+bool is_about_lost_rank(std::string_view line) {
+  const auto has = [&](std::string_view part) { return line.find(part) != std::string_view::npos; };
+  return (has("UCX  ERROR") && (has("sock.c") || has("tcp_ep.c"))) || has("btl_tcp") || has("btl/tcp");
+}
+
 std::vector<std::string> NoiseFilter::feed(std::string line) {
   switch (in_) {
-    case In::text:
+    case In::text: {
+      if (line.empty()) {
+        ++blank_;
+        return {};
+      }
       if (is_openmpi_rule(line)) {
         in_ = In::openmpi_box;
         box_ = {std::move(line)};
@@ -55,6 +63,7 @@ std::vector<std::string> NoiseFilter::feed(std::string line) {
       }
       if (is_mpich_rule(line)) {
         in_ = In::mpich_box;
+        blank_ -= std::min<std::size_t>(blank_, 1);  // it begins with one
         box_ = {std::move(line)};
         return {};
       }
@@ -63,7 +72,10 @@ std::vector<std::string> NoiseFilter::feed(std::string line) {
         left_out_.push_back(std::move(line));
         return {};
       }
-      return {std::move(line)};
+      std::vector<std::string> shown(std::exchange(blank_, 0));
+      shown.push_back(std::move(line));
+      return shown;
+    }
     case In::openmpi_box:
       box_.push_back(std::move(line));
       return is_openmpi_rule(box_.back()) ? close_box() : std::vector<std::string>();
@@ -78,11 +90,15 @@ std::vector<std::string> NoiseFilter::feed(std::string line) {
 }
 
 std::vector<std::string> NoiseFilter::close_box() {
-  static constexpr std::array<std::string_view, 8> known{
-      "MPI_ABORT was invoked on rank",  "Primary job  terminated normally",
-      "noticed that process rank",      "detected that one or more processes",
-      "has exited due to process rank", "BAD TERMINATION OF ONE",
-      "ORTE has lost communication",    "forcibly killed"};
+  static constexpr std::array<std::string_view, 9> known{"MPI_ABORT was invoked on rank",
+                                                         "Primary job  terminated normally",
+                                                         "noticed that process rank",
+                                                         "detected that one or more processes",
+                                                         "has exited due to process rank",
+                                                         "BAD TERMINATION OF ONE",
+                                                         "ORTE has lost communication",
+                                                         "peer process has unexpectedly disconnected",
+                                                         "forcibly killed"};
   in_ = In::text;
   std::string text = fmt::format("{}", fmt::join(box_, "\n"));
   std::vector<std::string> lines = std::exchange(box_, {});
@@ -102,7 +118,9 @@ std::vector<std::string> NoiseFilter::close_box() {
 }
 
 std::vector<std::string> NoiseFilter::rest() {
-  return in_ == In::text ? std::vector<std::string>() : close_box();
+  auto lines = in_ == In::text ? std::vector<std::string>() : close_box();
+  lines.insert(lines.begin(), std::exchange(blank_, 0), "");
+  return lines;
 }
 
 }  // namespace manyhands::cli

@@ -1,6 +1,7 @@
 #pragma once
 // The texts that the launchers of the two MPIs write about a job's end, and what can be learned from them.
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,12 +23,15 @@ struct Abort {
 // Open MPI: "[host:123] *** reported by process [1595080705,2]"
 std::optional<Abort> abort_in(std::string_view line);
 
+// What the others' MPI says when a rank is gone: that connections to it failed.
+bool is_about_lost_rank(std::string_view line);
+
 // Tells the launcher's own texts from what must be shown. Line by line; one for each stream.
 class NoiseFilter {
  public:
   // Takes a line without its end; returns what is to be shown now, each a line.
   std::vector<std::string> feed(std::string line);
-  // What was held back at the end: a box that was not closed.
+  // What was held back at the end: a box that was not closed, empty lines.
   std::vector<std::string> rest();
 
   const std::optional<Abort>& abort() const { return abort_; }
@@ -39,6 +43,7 @@ class NoiseFilter {
 
   enum class In { text, openmpi_box, mpich_box };
   In in_ = In::text;
+  std::size_t blank_ = 0;  // empty lines held back: they may belong to the box that follows
   std::vector<std::string> box_;
   std::vector<std::string> left_out_;
   std::optional<Abort> abort_;

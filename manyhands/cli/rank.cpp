@@ -33,7 +33,13 @@
 namespace manyhands::cli {
 namespace {
 
-constexpr std::int64_t grace_ns = 1'000'000'000;  // for a program that was told to end
+// For a program that was told to end. Below the second after which Open MPI's daemon kills the rank process,
+// which could then not end what the program had started.
+constexpr std::int64_t grace_ns = 600'000'000;
+// Between a report of a failure, on another host, and the end of the rank process: so the report is there
+// before mpiexec sees the end, and tears everything down.
+constexpr timespec pause_after_report{0, 150'000'000};
+constexpr std::string_view report_mark = "\x01manyhands-report ";
 
 std::int64_t now_ns() {
   timespec now{};
@@ -135,14 +141,15 @@ class Rank {
     ::sigprocmask(SIG_BLOCK, &signals, &outer_mask_);
     ::signal(SIGPIPE, SIG_IGN);
     signals_ = UniqueFd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (socket_ || options_.tag_output) {
-      streams_[0] = make_stream(Channel::out, options_.terminal && socket_);
-      streams_[1] = make_stream(Channel::err, false);
-    }
+    streams_[0] = make_stream(Channel::out, options_.terminal);
+    streams_[1] = make_stream(Channel::err, false);
     start();
-    if (socket_) hand_over_streams();
+    if (socket_)
+      hand_over_streams();
+    else
+      send(make_report(ReportKind::hello, 0));
     while (!status_) {
-      wait_and_forward(was_ended_ ? 100 : -1);
+      wait_and_forward(was_ended_ || has_partial_line() ? 100 : -1);
       if (was_ended_ && !status_ && now_ns() > end_ns_) kill_descendants(::getpid());
     }
     last_words();
@@ -176,7 +183,8 @@ class Rank {
       ::signal(SIGPIPE, SIG_DFL);
       ::sigprocmask(SIG_SETMASK, &outer_mask_, nullptr);
       if (options_.bind == Binding::core) bind_to_core(local_rank_of_environment());
-      if (!options_.preload.empty()) preload(options_.preload);
+      if (!options_.preload.empty() && ::access(options_.preload.c_str(), R_OK) == 0)
+        preload(options_.preload);
       ::execvp(program_.front(), program_.data());  // the span ends with the null pointer of argv
       const int error = errno;
       [[maybe_unused]] const auto written = ::write(tell.get(), &error, sizeof error);
@@ -188,14 +196,21 @@ class Rank {
     if (::read(told.get(), &error, sizeof error) == static_cast<ssize_t>(sizeof error)) exec_error_ = error;
   }
 
+  bool has_partial_line() const {
+    return !options_.tag_output && !(streams_[0].line.empty() && streams_[1].line.empty());
+  }
+
   // One round of waiting: signals, orders, output. timeout_ms as for poll.
   void wait_and_forward(int timeout_ms) {
     std::array<pollfd, 4> polled{};
     polled[0] = {signals_.get(), POLLIN, 0};
     polled[1] = {socket_.get(), POLLIN, 0};  // -1 is passed over
     for (std::size_t i = 0; i < streams_.size(); ++i) polled[2 + i] = {streams_[i].from.get(), POLLIN, 0};
-    if (::poll(polled.data(), polled.size(), timeout_ms) < 0 && errno != EINTR)
-      throw_errno("wait for the program");
+    const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
+    if (ready < 0 && errno != EINTR) throw_errno("wait for the program");
+    if (ready == 0 && has_partial_line()) {  // a prompt
+      for (auto& stream : streams_) write_all(file_of(stream.channel), std::exchange(stream.line, {}));
+    }
     if (polled[0].revents != 0) take_signals();
     if (socket_ && polled[1].revents != 0) take_orders();
     for (std::size_t i = 0; i < streams_.size(); ++i) {
@@ -260,8 +275,8 @@ class Rank {
     for (auto& stream : streams_) stream.from.reset();
   }
 
-  // On another host, whole lines with the rank in front, to mpiexec. False if nothing is left to read for
-  // now.
+  // On another host, whole lines, if wanted with the rank in front, to mpiexec. False if nothing is left to
+  // read for now.
   bool forward(Stream& stream) {
     if (!stream.from) return false;
     std::array<char, 16384> bytes;
@@ -274,9 +289,11 @@ class Rank {
     std::string& line = stream.line;
     line.append(bytes.data(), static_cast<std::size_t>(got));
     for (std::size_t end; (end = line.find('\n')) != std::string::npos; line.erase(0, end + 1))
-      write_all(file_of(stream.channel), fmt::format("[{}] {}", rank_, line.substr(0, end + 1)));
+      write_all(file_of(stream.channel), tag() + line.substr(0, end + 1));
     return true;
   }
+
+  std::string tag() const { return options_.tag_output ? fmt::format("[{}] ", rank_) : std::string(); }
 
   static void write_all(int to, std::string_view text) {
     while (!text.empty()) {
@@ -287,7 +304,10 @@ class Rank {
   }
 
   void send(const Report& report) const {
-    static_cast<void>(::send(socket_.get(), &report, sizeof report, MSG_NOSIGNAL));
+    if (socket_)
+      static_cast<void>(::send(socket_.get(), &report, sizeof report, MSG_NOSIGNAL));
+    else
+      write_all(STDERR_FILENO, to_line(report, options_.socket) + "\n");
   }
 
   // What the program wrote before it ended; what it left running may hold the pipes open, and is not waited
@@ -297,7 +317,7 @@ class Rank {
       while (forward(stream)) {
       }
       if (!stream.line.empty())
-        write_all(file_of(stream.channel), fmt::format("[{}] {}\n", rank_, stream.line));
+        write_all(file_of(stream.channel), tag() + stream.line + (options_.tag_output ? "\n" : ""));
     }
   }
 
@@ -306,18 +326,11 @@ class Rank {
     const bool signalled = WIFSIGNALED(status);
     const int code = signalled ? WTERMSIG(status) : WEXITSTATUS(status);
     if (signalled || was_ended_) kill_descendants(::getpid());
-    if (socket_) {
-      const auto kind = exec_error_ != 0 ? ReportKind::not_started
-                        : signalled      ? ReportKind::signalled
-                                         : ReportKind::exited;
-      send(make_report(kind, exec_error_ != 0 ? exec_error_ : code));
-    } else if (signalled && !was_ended_) {
-      write_all(STDERR_FILENO, fmt::format("manyhands run: rank {} (pid {}) was killed by {}\n", rank_,
-                                           child_, signal_name(code)));
-    } else if (exec_error_ != 0) {
-      write_all(STDERR_FILENO, fmt::format("manyhands run: rank {} cannot execute {}: {}\n", rank_,
-                                           program_.front(), strerrordesc_np(exec_error_)));
-    }
+    const auto kind = exec_error_ != 0 ? ReportKind::not_started
+                      : signalled      ? ReportKind::signalled
+                                       : ReportKind::exited;
+    send(make_report(kind, exec_error_ != 0 ? exec_error_ : code));
+    if (!socket_ && !was_ended_ && (signalled || code != 0)) ::nanosleep(&pause_after_report, nullptr);
     return signalled ? 128 + code : code;
   }
 
@@ -371,6 +384,29 @@ std::string signal_name(int signal) {
   return fmt::format("SIG{} ({})", name, text == nullptr ? "" : text);
 }
 
+std::string to_line(const Report& report, const std::string& socket) {
+  return fmt::format("{}{} {} {} {} {} {}", report_mark, socket, static_cast<int>(report.kind),
+                     report.was_ended ? 1 : 0, report.rank, report.pid, report.code);
+}
+
+std::optional<Report> take_report(std::string& line, const std::string& socket) {
+  const std::string mark = fmt::format("{}{} ", report_mark, socket);
+  const auto at = line.find(mark);
+  int kind = 0;
+  int was_ended = 0;
+  Report report;
+  if (at == std::string::npos ||
+      std::sscanf(line.c_str() + at + mark.size(), "%d %d %d %d %d", &kind, &was_ended, &report.rank,
+                  &report.pid, &report.code) != 5 ||
+      kind < 0 || kind > static_cast<int>(ReportKind::not_started))
+    return std::nullopt;
+  report.kind = static_cast<ReportKind>(kind);
+  report.was_ended = was_ended != 0;
+  report.time_ns = now_ns();  // the other host's clock says nothing here
+  line.erase(at);
+  return report;
+}
+
 int run_rank(std::span<char*> arguments) {
   if (arguments.size() < 4) {
     std::fprintf(stderr, "manyhands %s is started by manyhands run\n", std::string(rank_command).c_str());
@@ -385,6 +421,19 @@ int run_rank(std::span<char*> arguments) {
                       .is_local = has('l'),
                       .bind = has('b') ? Binding::core : Binding::none};
   return Rank(std::move(options), arguments.subspan(3)).run();
+}
+
+bool has_failed_child(int pid) {
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
+  for (int child = 0; children >> child;) {
+    std::ifstream file(fmt::format("/proc/{}/stat", child));
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const auto end = text.rfind(')');
+    if (end == std::string::npos || text.compare(end, 3, ") Z") != 0) continue;
+    const auto code = text.find_last_of(' ');  // the last field: as of waitpid
+    if (code != std::string::npos && std::atoi(text.c_str() + code) != 0) return true;
+  }
+  return false;
 }
 
 void kill_descendants(int pid) {

@@ -9,9 +9,10 @@
 // Between it and `manyhands run`: a Unix socket of packets (SOCK_SEQPACKET) with an abstract name; both sides
 // check that the other belongs to the same user. Packets up: a Report; with the first go the reading ends of
 // the program's output. Packets down: one letter. On another host the socket is not there: then the output
-// goes to mpiexec, and how the program ended to standard error.
+// and the reports, as lines of standard error, go through mpiexec.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,6 +40,11 @@ struct Report {
   std::int64_t time_ns = 0;  // CLOCK_MONOTONIC
 };
 
+// A report as a line of text, without its end, and back: what it says of the job `socket`. `line` may hold a
+// program's own text in front, which is left in it; nullopt, and `line` as it was, if there is no report.
+std::string to_line(const Report& report, const std::string& socket);
+std::optional<Report> take_report(std::string& line, const std::string& socket);
+
 inline constexpr char end_gently = 't';  // SIGTERM to the program
 inline constexpr char end_now = 'k';     // SIGKILL to it and to all that it started
 
@@ -59,6 +65,9 @@ std::string signal_name(int signal);
 
 // main() of that process. `arguments` begins behind rank_command and ends with the program and its own.
 int run_rank(std::span<char*> arguments);
+
+// True if a child of `pid` has ended with a failure, and `pid` has not waited for it.
+bool has_failed_child(int pid);
 
 // Kills all processes below `pid` (not itself), however they were started. For subreapers.
 void kill_descendants(int pid);
