@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <string>
 
 #include "manyhands/mpi/large.hpp"
 
@@ -77,10 +78,15 @@ void require_elements(const WindowState& state, const detail::Access& where, con
   require_rank(state, where.rank, verb);
   if (state.sizes.empty() || where.rank == proc_null) return;
   const auto size = static_cast<MPI_Count>(state.sizes[static_cast<std::size_t>(where.rank)]);
-  if (where.offset < 0 || where.count > size || where.offset > size - where.count)
-    detail::fail(Errc::rma_range, verb, {.dest = where.rank},
-                 fmt::format("elements {} to {} of the {} that this rank has", where.offset,
-                             where.offset + where.count, size));
+  if (where.offset >= 0 && where.count <= size && where.offset <= size - where.count) return;
+  const std::string has = size == 0   ? "no elements in this window"
+                          : size == 1 ? "one element in this window, element 0"
+                                      : fmt::format("{} elements in this window, 0 to {}", size, size - 1);
+  const std::string wanted = where.count == 1
+                                 ? fmt::format("element {}", where.offset)
+                                 : fmt::format("{} elements from element {} on", where.count, where.offset);
+  detail::fail(Errc::rma_range, verb, {.dest = where.rank},
+               fmt::format("{} asked for, but rank {} has {}", wanted, where.rank, has));
 }
 
 void require_same(const detail::Access& where, MPI_Count count, const char* verb) {

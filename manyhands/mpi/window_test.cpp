@@ -263,6 +263,9 @@ TEST_CASE("errors in windows name what is wrong, before anything is written") {
   CHECK(code_of([&] { w.put(1000, 0, 1); }) == Errc::rank);
   CHECK(code_of([&] { w.put(-5, 0, 1); }) == Errc::rank);
   CHECK(code_of([&] { w.put(0, 4, 1); }) == Errc::rma_range);
+  CHECK_THROWS_WITH_AS(w.put(0, 4, 1), doctest::Contains("element 4 asked for, but rank 0 has 4 elements"),
+                       Error);
+  CHECK_THROWS_WITH_AS(w.put(0, 2, data), doctest::Contains("elements from element 2 on"), Error);
   CHECK(code_of([&] { w.put(0, -1, 1); }) == Errc::rma_range);
   CHECK(code_of([&] { w.put(0, 2, data); }) == Errc::rma_range);
   CHECK(code_of([&] { static_cast<void>(w.get(0, 1L << 60)); }) == Errc::rma_range);
