@@ -225,6 +225,7 @@ def be_first_machine(manyhands, flavours):
     with tempfile.TemporaryDirectory(prefix="manyhands-nodes-") as name:
         folder = pathlib.Path(name)
         (folder / "program.c").write_text(program)
+        os.environ["OMPI_MCA_orte_tmpdir_base"] = name  # a daemon that is killed leaves its folder there
         machines = Machines(folder)
         for kind, compiler, layer in (flavour.split("=") for flavour in flavours):
             if shutil.which(compiler) is None:
