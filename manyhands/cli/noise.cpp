@@ -46,7 +46,7 @@ std::optional<Abort> abort_in(std::string_view line) {
 
 bool is_about_lost_rank(std::string_view line) {
   const auto has = [&](std::string_view part) { return line.find(part) != std::string_view::npos; };
-  return (has("UCX  ERROR") && (has("sock.c") || has("tcp_ep.c"))) || has("btl_tcp") || has("btl/tcp");
+  return (has("UCX  ERROR") && (has("sock.c") || has("tcp_"))) || has("btl_tcp") || has("btl/tcp");
 }
 
 std::vector<std::string> NoiseFilter::feed(std::string line) {
