@@ -102,6 +102,29 @@ std::string native_text(int native_code) {
   return line;
 }
 
+// What would have been right, where it can be told.
+std::string advice(Errc code, MPI_Comm comm) {
+  if (code == Errc::truncate)
+    return " (more came than there is room for, or the ranks name different types or counts)";
+  if (comm == MPI_COMM_NULL || !is_active()) return {};
+  if (code == Errc::rank || code == Errc::root) {
+    int inter = 0;
+    int size = 0;
+    if (MPI_Comm_test_inter(comm, &inter) != MPI_SUCCESS) return {};
+    if ((inter != 0 ? MPI_Comm_remote_size(comm, &size) : MPI_Comm_size(comm, &size)) != MPI_SUCCESS)
+      return {};
+    return fmt::format(" (the ranks{} are 0 to {})", inter != 0 ? " of the other group" : "", size - 1);
+  }
+  if (code == Errc::tag) {
+    void* value = nullptr;
+    int found = 0;
+    if (MPI_Comm_get_attr(comm, MPI_TAG_UB, static_cast<void*>(&value), &found) != MPI_SUCCESS || found == 0)
+      return {};
+    return fmt::format(" (tags are 0 to {})", *static_cast<int*>(value));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string_view name_of(Errc code) noexcept {
@@ -131,8 +154,8 @@ Unsupported::Unsupported(std::string operation, const std::string& why)
 void detail::fail(int native_code, const char* operation, const About& about) {
   const Errc code = error_class(native_code);
   throw Error(code, operation,
-              fmt::format("mpi: {}{}{}: error class {}: {}", operation, phrase(about), place(about.comm),
-                          name_of(code), native_text(native_code)),
+              fmt::format("mpi: {}{}{}: error class {}: {}{}", operation, phrase(about), place(about.comm),
+                          name_of(code), native_text(native_code), advice(code, about.comm)),
               native_code);
 }
 

@@ -1,6 +1,7 @@
 #include "manyhands/mpi/point_to_point.hpp"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <complex>
 #include <map>
@@ -95,7 +96,12 @@ TEST_CASE("errors name operation, rank, tag and what came") {
     try {
       call();
     } catch (const Error& error) {
-      CHECK(std::string(error.what()).find("MPI_COMM_WORLD") != std::string::npos);
+      const std::string said = error.what();
+      CHECK(said.find("MPI_COMM_WORLD") != std::string::npos);
+      const auto says = [&](const std::string& words) { return said.find(words) != std::string::npos; };
+      if (error.code() == Errc::rank) CHECK(says(fmt::format("(the ranks are 0 to {})", world().size() - 1)));
+      if (error.code() == Errc::tag) CHECK(says("(tags are 0 to "));
+      if (error.code() == Errc::truncate) CHECK(says("more came than there is room for"));
       return error.code();
     }
     return Errc::other;
