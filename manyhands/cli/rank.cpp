@@ -36,8 +36,9 @@ namespace {
 // For a program that was told to end. Below the second after which Open MPI's daemon kills the rank process,
 // which could then not end what the program had started.
 constexpr std::int64_t grace_ns = 600'000'000;
-// Between a report of a failure, on another host, and the end of the rank process: so the report is there
-// before mpiexec sees the end, and tears everything down.
+// Between a report of a failure and the end of the rank process, at which the launcher ends the other ranks:
+// so the report of another host is there before that end is known, and a rank that died before this one is
+// heard as well.
 constexpr timespec pause_after_report{0, 150'000'000};
 constexpr std::string_view report_mark = "\x01manyhands-report ";
 
@@ -330,7 +331,7 @@ class Rank {
                       : signalled      ? ReportKind::signalled
                                        : ReportKind::exited;
     send(make_report(kind, exec_error_ != 0 ? exec_error_ : code));
-    if (!socket_ && !was_ended_ && (signalled || code != 0)) ::nanosleep(&pause_after_report, nullptr);
+    if (!was_ended_ && (signalled ? !socket_ : code != 0)) ::nanosleep(&pause_after_report, nullptr);
     return signalled ? 128 + code : code;
   }
 
