@@ -62,6 +62,7 @@ MH_EXPORT void ucp_worker_destroy(void* worker) {
   real(worker);
 }
 
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the system's names are reserved.
 MH_EXPORT ssize_t read(int fd, void* bytes, std::size_t size) {
   static const auto real = next<Read>("read");
   static const auto progress = next<Progress>("ucp_worker_progress");

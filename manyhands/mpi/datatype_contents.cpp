@@ -138,11 +138,13 @@ std::string Datatype::describe() const {
   const DatatypeContents made = contents();
   if (made.combiner == Combiner::predefined) return name();
   std::vector<std::string> numbers;
+  numbers.reserve(made.integers.size() + made.addresses.size());
   for (const int integer : made.integers) numbers.push_back(std::to_string(integer));
   for (const MPI_Aint address : made.addresses) numbers.push_back(fmt::format("{} B", address));
   std::string text = fmt::format("{}({})", name_of(made.combiner), fmt::join(numbers, ", "));
   if (made.types.empty()) return text;
   std::vector<std::string> of;
+  of.reserve(made.types.size());
   for (const Datatype& type : made.types) of.push_back(type.describe());
   return text + " of " + (of.size() == 1 ? of[0] : fmt::format("{{{}}}", fmt::join(of, ", ")));
 }

@@ -165,7 +165,7 @@ void agree(const Topology& topology, const std::string& path, const std::optiona
   if (first == topology.size) return;
   std::uint64_t header[2] = {0, 0};
   std::string text;
-  if (first == topology.rank) {
+  if (mine && first == topology.rank) {
     text = mine->text;
     header[0] = static_cast<std::uint64_t>(mine->code);
     header[1] = text.size();

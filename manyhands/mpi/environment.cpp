@@ -111,7 +111,7 @@ Features find_features() {
   const auto attribute = [](int key) -> std::optional<int> {
     int* held = nullptr;
     int there = 0;
-    MPI_Comm_get_attr(MPI_COMM_WORLD, key, &held, &there);
+    MPI_Comm_get_attr(MPI_COMM_WORLD, key, static_cast<void*>(&held), &there);
     if (there == 0 || held == nullptr) return std::nullopt;
     return *held;
   };

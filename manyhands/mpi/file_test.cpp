@@ -11,26 +11,14 @@
 #include <numeric>
 
 #include "manyhands/mpi/large.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
 
-struct Particle {
-  double x, y;
-  int id;
-  friend bool operator==(const Particle&, const Particle&) = default;
-};
-
-template <class T>
-T value_of(int n) {
-  if constexpr (std::is_same_v<T, Particle>) {
-    return {n + 0.5, -n + 0.25, n};
-  } else if constexpr (std::is_same_v<T, std::array<int, 3>>) {
-    return {n, n + 1, n + 2};
-  } else {
-    return static_cast<T>(n);
-  }
-}
+using test::code_of;
+using test::Particle;
+using test::value_of;
 
 template <class T>
 std::vector<T> values(int rank, std::size_t count) {
@@ -61,16 +49,6 @@ class Folder {
  private:
   std::string path_;
 };
-
-template <class Call>
-Errc code_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return Errc::other;
-}
 
 constexpr Mode create = Mode::create | Mode::read | Mode::write;
 

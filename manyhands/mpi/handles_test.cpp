@@ -10,19 +10,12 @@
 #include "manyhands/mpi/session.hpp"
 #include "manyhands/mpi/topology.hpp"
 #include "manyhands/mpi/window.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
 
-template <class Call>
-Errc code_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return Errc::other;
-}
+using test::code_of;
 
 TEST_CASE("communicators go to Fortran and come back") {
   const Comm copy = world().dup();

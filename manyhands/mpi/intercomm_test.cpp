@@ -10,15 +10,13 @@
 
 #include "manyhands/mpi/environment.hpp"
 #include "manyhands/mpi/large.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
 
-struct Particle {
-  double x, y;
-  int id;
-  friend bool operator==(const Particle&, const Particle&) = default;
-};
+using test::Particle;
+
 using Dict = std::map<std::string, std::vector<double>>;
 
 template <class T>

@@ -5,25 +5,13 @@
 #include <numeric>
 
 #include "manyhands/mpi/comm.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
 
-struct Particle {
-  double x, y;
-  int id;
-  friend bool operator==(const Particle&, const Particle&) = default;
-};
-
-template <class Call>
-Errc code_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return Errc::other;
-}
+using test::code_of;
+using test::Particle;
 
 TEST_CASE("external32 gives the same bytes on every machine") {
   const auto bytes = pack_external(std::int32_t{0x01020304}, std::int16_t{5}, std::vector<double>{1.0});

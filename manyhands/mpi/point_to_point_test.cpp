@@ -10,15 +10,13 @@
 
 #include "manyhands/mpi/comm.hpp"
 #include "manyhands/mpi/environment.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
 
-struct Particle {
-  double x, y;
-  int id;
-  friend bool operator==(const Particle&, const Particle&) = default;
-};
+using test::Particle;
+
 struct Job {
   std::string name;
   std::vector<Particle> particles;

@@ -4,14 +4,12 @@
 
 #include <atomic>
 
+#include "tests/mpi_samples.hpp"
+
 namespace manyhands::mpi {
 namespace {
 
-struct Particle {
-  double x, y;
-  int id;
-  friend bool operator==(const Particle&, const Particle&) = default;
-};
+using test::Particle;
 
 TEST_CASE("ranks of a node read what the others wrote before the fence") {
   const Comm node = world().split_node();

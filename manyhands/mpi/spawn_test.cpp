@@ -11,19 +11,12 @@
 #include <string>
 
 #include "manyhands/mpi/environment.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
 
-template <class Call>
-Errc code_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return Errc::other;
-}
+using test::code_of;
 
 bool skipped() {
   if (features().spawn) return false;

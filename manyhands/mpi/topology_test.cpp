@@ -10,15 +10,13 @@
 #include <string>
 
 #include "manyhands/mpi/large.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
 
-struct Particle {
-  double x, y;
-  int id;
-  friend bool operator==(const Particle&, const Particle&) = default;
-};
+using test::Particle;
+
 struct Job {
   std::string name;
   std::vector<double> values;

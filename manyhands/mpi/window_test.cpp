@@ -8,28 +8,14 @@
 #include <numeric>
 
 #include "manyhands/mpi/large.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
 
-struct Particle {
-  double x, y;
-  int id;
-  friend bool operator==(const Particle&, const Particle&) = default;
-};
-
-template <class T>
-T value_of(int n) {
-  if constexpr (std::is_same_v<T, Particle>) {
-    return {n + 0.5, -n + 0.25, n};
-  } else if constexpr (std::is_same_v<T, std::array<int, 3>>) {
-    return {n, n + 1, n + 2};
-  } else if constexpr (std::is_same_v<T, bool>) {
-    return n % 2 == 0;
-  } else {
-    return static_cast<T>(n);
-  }
-}
+using test::code_of;
+using test::Particle;
+using test::value_of;
 
 template <class T>
 std::vector<T> values(int n, std::size_t count) {
@@ -41,16 +27,6 @@ std::vector<T> values(int n, std::size_t count) {
 int next_of(const Comm& comm) { return (comm.rank() + 1) % comm.size(); }
 int last_of(const Comm& comm) { return (comm.rank() + comm.size() - 1) % comm.size(); }
 void barrier(const Comm& comm) { MPI_Barrier(comm.native()); }
-
-template <class Call>
-Errc code_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return Errc::other;
-}
 
 // Each rank writes into the next one's memory and reads it back, in every mode of synchronisation.
 template <class T>
