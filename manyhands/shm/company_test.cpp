@@ -152,7 +152,16 @@ TEST_CASE("a process that holds the block is company, whatever it does") {
 
 #if !defined(__SANITIZE_THREAD__)  // which cannot start threads in such a fork
 TEST_CASE("a forked process counts its own threads, not those that its parent had") {
-  OwnThread here([] { std::this_thread::sleep_for(10ms); });  // ours: not counted here
+  // Ours: not counted here. The child is forked when it rests: a sanitizer's locks are not made free in a
+  // child, and a thread that begins holds them.
+  std::atomic<bool> runs{false};
+  std::atomic<bool> end{false};
+  OwnThread here([&] {
+    runs = true;
+    runs.notify_one();
+    end.wait(false);
+  });
+  runs.wait(false);
   Child child([] {
     const Event e;
     std::thread late([=] {
@@ -163,6 +172,8 @@ TEST_CASE("a forked process counts its own threads, not those that its parent ha
     late.join();
   });
   CHECK(child.wait() == 0);
+  end = true;
+  end.notify_one();
 }
 #endif
 
