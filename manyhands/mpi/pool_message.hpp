@@ -21,8 +21,8 @@
 namespace manyhands::mpi::detail::pool {
 
 inline constexpr std::size_t frame_size = 8192;
-inline constexpr int task_tag = 1;    // frames to a rank; the rest of a message has the next tag
-inline constexpr int result_tag = 3;  // frames to rank 0
+inline constexpr int task_tag = 1;                // frames to a rank; the rest of a message has the next tag
+inline constexpr int result_tag = 3;              // frames to rank 0
 inline constexpr std::size_t batch_bytes = 6144;  // of calls that go together
 
 enum class RecordKind : std::uint32_t { call, function, forget, range, end, value, error };
