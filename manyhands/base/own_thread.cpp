@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "manyhands/base/clock.hpp"
@@ -82,12 +83,16 @@ OwnThread& OwnThread::operator=(OwnThread&& other) noexcept {
 
 void OwnThread::join() noexcept {
   if (!thread_.joinable()) return;
+  if (process_ != ::getpid()) {
+    new (&thread_) std::thread();  // what it named is not there to be joined or detached
+    return;
+  }
   if (is_current()) {
     thread_.detach();
   } else {
     thread_.join();
   }
-  if (process_ == ::getpid()) own_threads.fetch_sub(1);
+  own_threads.fetch_sub(1);
 }
 
 Errand::Errand() noexcept { errands.fetch_add(1); }

@@ -24,7 +24,8 @@ class OwnThread {
 
   bool running() const noexcept { return thread_.joinable(); }
   bool is_current() const noexcept { return thread_.get_id() == std::this_thread::get_id(); }
-  // Blocks until the body has returned; called from the body, lets the thread end by itself.
+  // Blocks until the body has returned; called from the body, lets the thread end by itself. In a fork of the
+  // process that started it there is nothing to wait for.
   void join() noexcept;
 
  private:

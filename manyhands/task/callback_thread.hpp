@@ -4,36 +4,28 @@
 // One thread, started with the first continuation, so that a slow callback delays other callbacks and nothing
 // else. Any thread may post.
 
-#include <condition_variable>
-#include <deque>
 #include <functional>
-#include <mutex>
-
-#include "manyhands/base/own_thread.hpp"
+#include <memory>
 
 namespace manyhands::task {
 
 class CallbackThread {
  public:
-  CallbackThread() = default;
-  ~CallbackThread() { close(); }
+  CallbackThread();
+  // As close().
+  ~CallbackThread();
   CallbackThread(const CallbackThread&) = delete;
   CallbackThread& operator=(const CallbackThread&) = delete;
 
   // Runs `callback` soon; at once in this thread after close(). Callbacks must not throw.
   void post(std::function<void()> callback);
   // Runs what was posted, then ends the thread. Blocks; called from a callback, it leaves the rest to that
-  // thread.
+  // thread. In a fork of the process that made this, drops it.
   void close();
 
  private:
-  void run();
-
-  std::mutex mutex_;
-  std::condition_variable posted_;
-  std::deque<std::function<void()>> queue_;  // guarded by mutex_
-  bool closed_ = false;                      // guarded by mutex_
-  OwnThread thread_;                         // started by the first post(), under mutex_
+  class Impl;
+  std::shared_ptr<Impl> impl_;  // shared with the thread, whose callback may destroy this object
 };
 
 }  // namespace manyhands::task

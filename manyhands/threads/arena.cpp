@@ -4,6 +4,7 @@
 #include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include "manyhands/base/cores.hpp"
+#include "manyhands/base/left_behind.hpp"
 
 namespace manyhands::threads {
 namespace {
@@ -32,51 +34,82 @@ void lift_thread_cap() {
 
 int this_worker() noexcept { return std::max(0, tbb::this_task_arena::current_thread_index()); }
 
-// The arena whose job this thread runs, null outside.
-thread_local const void* current_arena = nullptr;
+// What this thread does for an arena, while it does.
+struct Here {
+  const void* arena = nullptr;  // null outside of any
+  int visits = 0;               // calls of Jobs::visit() for that arena on this thread's stack
+  std::size_t jobs = 0;         // its jobs there
+};
+thread_local Here here;
 
-class CurrentArena {
+class Within {
  public:
-  explicit CurrentArena(const void* arena) noexcept : before_(std::exchange(current_arena, arena)) {}
-  ~CurrentArena() { current_arena = before_; }
-  CurrentArena(const CurrentArena&) = delete;
-  CurrentArena& operator=(const CurrentArena&) = delete;
+  explicit Within(const void* arena) noexcept : before_(here) {
+    if (here.arena != arena) here = {.arena = arena};
+  }
+  ~Within() { here = before_; }
+  Within(const Within&) = delete;
+  Within& operator=(const Within&) = delete;
 
  private:
-  const void* before_;
+  Here before_;
 };
 
 }  // namespace
 
-// The queue of jobs and the waits for them. Shared with the threads that drain it, which may still be on
-// their way out when the arena goes.
+// The queue of jobs and the waits for them. Shared with the threads that drain it: a job may drop the last
+// owner of its own pool.
 class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
  public:
   explicit Jobs(int threads) : threads_(threads), spinners_allowed_(std::max(0, cpu_count() - 1)) {}
 
-  // Returns whether another thread should come and drain().
+  // Returns whether another thread should come and visit().
   bool push(std::shared_ptr<Job> job) {
     pushed_.fetch_add(1, std::memory_order_relaxed);
     queue_.push(std::move(job));
     std::atomic_thread_fence(std::memory_order_seq_cst);  // the push comes before the look at who drains
     if (helpers_.load(std::memory_order_relaxed) > 0) notify();
-    return add_drainer();
+    if (!add_drainer()) return false;
+    visitors_.fetch_add(
+        1, std::memory_order_relaxed);  // whoever pushes, owns the arena: leave() is not yet called
+    return true;
   }
 
   // Runs jobs until there are none. For a thread that push() asked for.
-  void drain() {
-    const CurrentArena here(this);
-    do {
-      while (run_one() || spin_for_jobs()) {
-      }
-      drainers_.fetch_sub(1, std::memory_order_seq_cst);
-      // A push from here on finds one drainer less and asks for one; one that came before is seen now.
-    } while (!queue_.empty() && add_drainer());
+  void visit() {
+    const auto keep = shared_from_this();
+    const Within within(this);
+    ++here.visits;
+    drain();
+    const std::lock_guard lock(mutex_);
+    visitors_.fetch_sub(1, std::memory_order_relaxed);
+    gone_.notify_all();
+  }
+
+  // Blocks until all threads that push() asked for have come and gone, but for this one if it is one of them.
+  void leave() {
+    const int own = here.arena == this ? here.visits : 0;
+    std::unique_lock lock(mutex_);
+    gone_.wait(lock, [&] { return visitors_.load(std::memory_order_relaxed) == own; });
+  }
+
+  // Blocks until every job that was pushed has run. A job that calls this does not wait for itself, nor for
+  // other jobs that do the same.
+  void wait_for_all() {
+    const std::size_t own = here.arena == this ? here.jobs : 0;
+    if (own == 0) {
+      wait([this] { return left() == 0; }, {});
+      return;
+    }
+    spared_.fetch_add(own);
+    notify();
+    wait([this] { return left() <= spared_.load(); }, {});
+    spared_.fetch_sub(own);
   }
 
   bool wait(const std::function<bool()>& done, const Deadline& deadline) {
     const auto until = now_ns() + spin_ns;
-    const bool helps = current_arena == this;
+    const bool helps = here.arena == this;
     for (;;) {
       if (done()) return true;
       if (helps && run_one()) continue;
@@ -108,20 +141,31 @@ class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
     woken_.notify_all();
   }
 
-  // `run` first: a job that is pushed between the looks counts as not run.
-  bool all_run() const noexcept {
-    const auto run = run_.load();
-    return run == pushed_.load();
+ private:
+  void drain() {
+    do {
+      while (run_one() || spin_for_jobs()) {
+      }
+      drainers_.fetch_sub(1, std::memory_order_seq_cst);
+      // A push from here on finds one drainer less and asks for one; one that came before is seen now.
+    } while (!queue_.empty() && add_drainer());
   }
 
- private:
+  // Jobs that have not run to their end. `run` first: one that is pushed between the looks is left.
+  std::size_t left() const noexcept {
+    const auto run = run_.load();
+    return pushed_.load() - run;
+  }
+
   bool run_one() {
     std::shared_ptr<Job> job;
     if (!queue_.try_pop(job)) return false;
+    ++here.jobs;
     job->run(this_worker());
     job.reset();
+    --here.jobs;
     run_.fetch_add(1, std::memory_order_seq_cst);  // before the look at who waits: see notify()
-    if (waiters_.load(std::memory_order_relaxed) > 0 && all_run()) notify();
+    if (waiters_.load(std::memory_order_relaxed) > 0 && left() <= spared_.load()) notify();
     return true;
   }
 
@@ -158,8 +202,11 @@ class ThreadArena::Jobs : public std::enable_shared_from_this<Jobs> {
   alignas(64) std::atomic<int> spinners_{0};  // drainers that found the queue empty and look again
   alignas(64) std::atomic<int> waiters_{0};   // threads in or before woken_; written under mutex_
   std::atomic<int> helpers_{0};               // those of them that would run jobs
+  std::atomic<std::size_t> spared_{0};        // jobs that run in threads in wait_for_all()
+  std::atomic<int> visitors_{0};  // threads in visit() or on their way there; taken away under mutex_
   std::mutex mutex_;
   std::condition_variable woken_;
+  std::condition_variable gone_;  // a visitor
 };
 
 class ThreadArena::Impl {
@@ -169,16 +216,24 @@ class ThreadArena::Impl {
     arena_.initialize(threads, 0);
   }
 
+  // When a pool is gone, nothing of it runs in oneTBB's threads any more: the program may end or fork.
+  ~Impl() { jobs_->leave(); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
   void post(std::shared_ptr<Job> job) {
-    if (jobs_->push(std::move(job))) arena_.enqueue([jobs = jobs_] { jobs->drain(); });
+    if (jobs_->push(std::move(job))) arena_.enqueue([jobs = jobs_.get()] { jobs->visit(); });
   }
+
+  // A fork of the process that made the arena has none of its threads.
+  bool has_threads() const noexcept { return ::getpid() == process_; }
 
   void for_each_chunk(std::size_t chunks, const std::function<void(std::size_t, int)>& body) {
     arena_.execute([&] {
       tbb::parallel_for(
           tbb::blocked_range<std::size_t>(0, chunks, 1),
           [&](const tbb::blocked_range<std::size_t>& range) {
-            const CurrentArena here(jobs_.get());
+            const Within within(jobs_.get());
             for (std::size_t chunk = range.begin(); chunk != range.end(); ++chunk) body(chunk, this_worker());
           },
           tbb::simple_partitioner());
@@ -191,13 +246,16 @@ class ThreadArena::Impl {
 
  private:
   int threads_;
+  pid_t process_ = ::getpid();
   tbb::task_arena arena_;
   std::shared_ptr<Jobs> jobs_;
   task::CallbackThread callbacks_;
 };
 
 ThreadArena::ThreadArena(int threads) : impl_(std::make_unique<Impl>(threads)) {}
-ThreadArena::~ThreadArena() = default;
+ThreadArena::~ThreadArena() {
+  if (!impl_->has_threads()) leave_behind(std::move(impl_));
+}
 void ThreadArena::post(std::shared_ptr<Job> job) { impl_->post(std::move(job)); }
 void ThreadArena::for_each_chunk(std::size_t chunks, const std::function<void(std::size_t, int)>& body) {
   impl_->for_each_chunk(chunks, body);
@@ -207,7 +265,7 @@ bool ThreadArena::wait(const std::function<bool()>& done, const Deadline& deadli
 }
 void ThreadArena::notify() { impl_->jobs().notify(); }
 void ThreadArena::drain() {
-  impl_->jobs().wait([this] { return impl_->jobs().all_run(); }, {});
+  if (impl_->has_threads()) impl_->jobs().wait_for_all();
 }
 task::CallbackThread& ThreadArena::callbacks() noexcept { return impl_->callbacks(); }
 int ThreadArena::size() const noexcept { return impl_->size(); }

@@ -25,6 +25,7 @@ class Job {
 class ThreadArena {
  public:
   explicit ThreadArena(int threads);
+  // Blocks until its threads have left it (for microseconds, after drain()).
   ~ThreadArena();
   ThreadArena(const ThreadArena&) = delete;
   ThreadArena& operator=(const ThreadArena&) = delete;
@@ -42,7 +43,8 @@ class ThreadArena {
   // Wakes waiting threads to look again.
   void notify();
 
-  // Blocks until every posted job has run.
+  // Blocks until every posted job has run; called by a job, until all have that do not wait for the same.
+  // Does nothing in a fork of the process that made the arena, where no thread would run them.
   void drain();
   task::CallbackThread& callbacks() noexcept;
   int size() const noexcept;

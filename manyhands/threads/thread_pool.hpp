@@ -35,7 +35,7 @@ class ThreadPool : public Verbs<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Waits for all that was submitted. Blocks.
+  // Waits for all that was submitted; called by a task of this pool, for all other tasks. Blocks.
   void close();
 
   int size() const noexcept { return arena_->size(); }

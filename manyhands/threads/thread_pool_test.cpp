@@ -1,7 +1,10 @@
 #include "manyhands/threads/thread_pool.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <list>
 #include <map>
 #include <memory>
@@ -231,6 +234,76 @@ TEST_CASE("a result outlives its pool, and the pool waits for what was submitted
   }
   CHECK(done == 100);
   CHECK(result.get() == 3);
+}
+
+// The last to hold a pool, in one of its tasks.
+struct Keeper {
+  Keeper(std::shared_ptr<ThreadPool> p, std::atomic<bool>& d) : pool(std::move(p)), done(d) {}
+  std::shared_ptr<ThreadPool> pool;
+  std::atomic<bool>& done;
+  ~Keeper() {
+    pool.reset();
+    done = true;
+  }
+};
+
+TEST_CASE("a pool may be dropped by its own task") {
+  std::atomic<int> others{0};
+  std::atomic<bool> done{false};
+  auto pool = std::make_shared<ThreadPool>(2);
+  std::atomic<bool> dropped{false};
+  static_cast<void>(pool->apply_async([keeper = std::make_shared<Keeper>(pool, done), &dropped] {
+    while (!dropped) std::this_thread::yield();
+  }));
+  for (int i = 0; i < 10; ++i) static_cast<void>(pool->apply_async([&others] { ++others; }));
+  pool.reset();
+  dropped = true;
+  while (!done) std::this_thread::yield();
+  CHECK(others == 10);
+}
+
+TEST_CASE("several tasks and their caller may close a pool") {
+  ThreadPool pool(3);
+  auto one = pool.apply_async([&pool] { pool.close(); });
+  auto two = pool.apply_async([&pool] { pool.close(); });
+  pool.close();
+  one.get();
+  two.get();
+}
+
+TEST_CASE("a pool can be closed and destroyed in a fork of its process") {
+  auto pool = std::make_unique<ThreadPool>(2);
+  auto result = pool->apply_async(add, 1, 2);
+  CHECK(result.then([](int sum) { return sum; }).get() == 3);
+  std::atomic<bool> goes_on{false};
+  auto running = pool->apply_async([&] {
+    while (!goes_on) std::this_thread::yield();
+  });
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(10);  // instead of waiting for threads that only the parent has
+    pool->close();
+    pool.reset();
+    ::_exit(result.get() == 3 ? 0 : 1);
+  }
+  int status = -1;
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  goes_on = true;
+  running.get();
+}
+
+TEST_CASE("program: a pool of threads and its end" * doctest::skip()) {
+  ThreadPool pool(2);
+  auto many = pool.map_async(square, numbers(100));
+  CHECK(pool.apply(add, 1, 2) == 3);
+  CHECK(many.get().size() == 100);
+}
+
+TEST_CASE("a program that ends right after its pool of threads leaks nothing") {
+  const std::string command = "/proc/" + std::to_string(::getpid()) +
+                              "/exe --no-skip -tc='program: a pool of threads and its end' >/dev/null";
+  for (int i = 0; i < 20; ++i) REQUIRE(std::system(command.c_str()) == 0);
 }
 
 TEST_CASE("a number of threads that cannot be is refused") {
