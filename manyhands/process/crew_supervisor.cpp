@@ -109,12 +109,8 @@ void Crew::take_events(Completions& done) {
         on_exited(event, done);
         break;
       case WorkerEvent::Kind::stopped:
-        // It may have been chosen to look for work: others must not rely on it. Taken from its sleep, it
-        // looks for work itself when it goes on; asleep and not in the set, nobody would wake it any more.
-        view_.board().idle.remove(event.worker);
-        view_.board().searching.remove(event.worker);
-        wake_worker(view_, event.worker);
-        wake_for_work(view_);
+        // Others must not rely on it. Taken from its sleep, it looks for work itself when it goes on.
+        wake_after_loss(view_, event.worker);
         log::warn(fmt::format("worker {} (pid {}) was stopped by {}; it goes on with SIGCONT", event.worker,
                               event.pid, signal_text(event.status)));
         break;
@@ -152,8 +148,6 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   if (const auto block = view_.slot(worker).block.load(); block != 0 && block != state.last_block) {
     shm::Arena::release(memory_->data(), block);
   }
-  view_.board().idle.remove(worker);
-  view_.board().searching.remove(worker);
   state.failed_starts = phase == WorkerPhase::starting ? state.failed_starts + 1 : 0;
   if (!closed_ && !broken_ && phase == WorkerPhase::starting &&
       (options_.has_initializer || state.failed_starts >= failed_starts_allowed)) {
@@ -176,7 +170,7 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   state.kill_reason = KillReason::none;
   reset_slot(worker);
   replace_worker(worker, done);
-  wake_for_work(view_);  // if it had been chosen to look for work
+  wake_after_loss(view_, worker);
 }
 
 void Crew::replace_worker(std::uint32_t worker, Completions& done) {

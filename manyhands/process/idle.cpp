@@ -9,9 +9,11 @@ constexpr std::int64_t spin_ns = 50'000;  // about what it costs to wake a sleep
 
 }  // namespace
 
-void wake_worker(const BoardView& view, std::uint32_t worker) noexcept {
+bool wake_worker(const BoardView& view, std::uint32_t worker) noexcept {
   auto& word = view.slot(worker).sleeping;
-  if (word.exchange(0) == 1) shm::futex_wake(word);
+  if (word.exchange(0) == 0) return false;
+  shm::futex_wake(word);
+  return true;
 }
 
 void wake_for_work(const BoardView& view) noexcept {
@@ -20,10 +22,25 @@ void wake_for_work(const BoardView& view) noexcept {
   // set.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!board.searching.empty(board.workers)) return;
-  const auto worker = board.idle.take_one(board.workers);
-  if (worker == max_workers) return;
-  board.searching.add(worker);  // in its name: until it is awake, nobody else needs to be woken
-  wake_worker(view, worker);
+  for (;;) {
+    const auto worker = board.idle.take_one(board.workers);
+    if (worker == max_workers) return;
+    board.searching.add(worker);  // in its name: until it is awake, nobody else needs to be woken
+    if (wake_worker(view, worker)) return;
+    // It had found work in its last look, and may be busy with that for long.
+    board.searching.remove(worker);
+  }
+}
+
+void wake_after_loss(const BoardView& view, std::uint32_t lost) noexcept {
+  Board& board = view.board();
+  board.idle.remove(lost);
+  for (std::uint32_t worker = 0; worker < board.workers; ++worker) {
+    board.searching.remove(worker);  // added in its name, perhaps, by the one that was lost
+    if (!board.idle.contains(worker))
+      wake_worker(view, worker);  // asleep and not in the set: nobody else would
+  }
+  wake_for_work(view);  // if the lost one had been chosen to look for work
 }
 
 void wake_parent(const BoardView& view) noexcept {

@@ -8,8 +8,12 @@
 // before it sleeps; publisher and searcher each write, fence, and read what the other writes (Dekker), so one
 // of them sees the other.
 //
-// A dead or stopped worker is taken out of both sets by the parent, which then wakes another in its place.
-// Source of the idea: D. Vyukov, the Go scheduler's "spinning" threads.
+// Not to be in `searching` is always safe: at worst one sleeper too many is woken. To be in it and not look
+// is not: so who adds another worker in its name takes that back unless it has really woken it.
+//
+// A dead or stopped worker may have been about to wake another. The parent takes it out of both sets, and
+// lets everybody look who may have counted on it (wake_after_loss). Source of the idea: D. Vyukov, the Go
+// scheduler's "spinning" threads.
 
 #include <cstdint>
 
@@ -19,8 +23,11 @@ namespace manyhands::process {
 
 // Makes sure that a worker looks at the work that the caller has just published. Any process; does not block.
 void wake_for_work(const BoardView& view) noexcept;
-// Wakes one worker if it sleeps, whatever for.
-void wake_worker(const BoardView& view, std::uint32_t worker) noexcept;
+// Wakes one worker if it sleeps, whatever for; returns whether it did.
+bool wake_worker(const BoardView& view, std::uint32_t worker) noexcept;
+// Parent only: `worker` has died or was stopped, wherever it was. Takes it out of the sets, and wakes whoever
+// sleeps without being in `idle`: itself, and those that it may have been about to wake.
+void wake_after_loss(const BoardView& view, std::uint32_t worker) noexcept;
 // Wakes the threads of the parent that sleep, after something they may wait for was published.
 void wake_parent(const BoardView& view) noexcept;
 
