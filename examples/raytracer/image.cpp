@@ -112,14 +112,29 @@ std::vector<std::uint8_t> tone_map(std::span<const float> rgb, float exposure) {
   return bytes;
 }
 
-void write_file(const std::string& path, std::span<const char> bytes) {
-  const Unfinished part{beside(path)};
+// What is there already and no regular file (a device, a pipe, a link) is written into, not replaced.
+bool is_replaceable(const std::string& path) {
+  const auto status = std::filesystem::symlink_status(path);
+  return !std::filesystem::exists(status) || std::filesystem::is_regular_file(status);
+}
+
+// `path` stands in the message.
+void write_into(const std::string& place, const std::string& path, std::span<const char> bytes) {
   errno = 0;
-  std::ofstream file{part.path, std::ios::binary};
+  std::ofstream file{place, std::ios::binary};
   if (!file) fail(path, errno);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.close();
   if (!file) fail(path, errno != 0 ? errno : EIO);
+}
+
+void write_file(const std::string& path, std::span<const char> bytes) {
+  if (!is_replaceable(path)) {
+    write_into(path, path, bytes);
+    return;
+  }
+  const Unfinished part{beside(path)};
+  write_into(part.path, path, bytes);
   std::error_code error;
   std::filesystem::rename(part.path, path, error);
   if (error) fail(path, error.value());
@@ -128,6 +143,10 @@ void write_file(const std::string& path, std::span<const char> bytes) {
 void check_writable(const std::string& path) {
   if (path.empty()) throw OutputError("an empty name: cannot be written");
   if (std::filesystem::is_directory(path)) fail(path, EISDIR);
+  if (!is_replaceable(path)) {
+    if (::access(path.c_str(), W_OK) != 0 && errno != ENOENT) fail(path, errno);
+    return;
+  }
   const Unfinished part{beside(path)};
   errno = 0;
   std::ofstream file{part.path, std::ios::binary};

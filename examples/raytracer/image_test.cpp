@@ -43,6 +43,21 @@ TEST_CASE("an existing picture stays as it is while the output is checked") {
   CHECK(std::filesystem::file_size(path) == 3);
 }
 
+TEST_CASE("what is no regular file is written into, not replaced") {
+  const test::Folder folder;
+  const auto target = folder.file("target.png", "old");
+  std::filesystem::create_symlink(target, folder.path("link.png"));
+  check_writable(folder.path("link.png"));
+  write_file(folder.path("link.png"), std::string("new!"));
+  CHECK(std::filesystem::is_symlink(folder.path("link.png")));
+  CHECK(std::filesystem::file_size(target) == 4);
+  std::filesystem::create_symlink("/dev/full", folder.path("full"));
+  check_writable(folder.path("full"));
+  CHECK_THROWS_WITH_AS(write_file(folder.path("full"), std::string("new")),
+                       doctest::Contains("full: cannot be written: No space left on device"), OutputError);
+  CHECK(std::filesystem::is_symlink(folder.path("full")));
+}
+
 TEST_CASE("tone mapping keeps order, black and white") {
   const std::vector<float> rgb{0, 0.1F, 0.5F, 1, 3, 1000};
   const auto bytes = tone_map(rgb);

@@ -20,6 +20,8 @@ namespace {
 std::string read_text(const std::string& path) {
   if (std::filesystem::is_directory(path))
     throw SceneError(fmt::format("{}: is a folder, not a scene file", path));
+  if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path))
+    throw SceneError(fmt::format("{}: is a device or a pipe, not a scene file", path));
   std::ifstream file{path, std::ios::binary};
   if (!file) throw SceneError(fmt::format("{}: cannot be read: {}", path, std::strerror(errno)));
   std::ostringstream text;
