@@ -421,6 +421,26 @@ TEST_CASE("an end of a pipe travels through another pipe") {
   CHECK(pipe.first.recv<std::string>(patience) == "by hand");
 }
 
+static_assert(std::is_base_of_v<mh::Error, mh::WireError>);  // what recv() throws has a name
+
+TEST_CASE("a destructor that can only wait for ever kills the process instead, and says so") {
+  const mh::Lock lock;
+  const mh::Event started;
+  pid_t pid = 0;
+  const std::string said = mh::test::stderr_of([&] {
+    const std::scoped_lock guard(lock);
+    const mh::Process p{[](const mh::Lock& wanted, const mh::Event& begun) {
+                          begun.set();
+                          wanted.lock();
+                        },
+                        lock, started};
+    started.wait();
+    pid = p.pid();
+  });
+  CHECK(said.find("is killed, for it cannot be waited for") != std::string::npos);
+  CHECK(mh::test::eventually([&] { return ::kill(pid, 0) != 0; }));
+}
+
 // ---- The race detector knows what orders tasks make.
 
 // What this program says on stderr when it runs that test case with the detector on.
@@ -488,6 +508,84 @@ TEST_CASE("program: processes in order" * doctest::skip()) { use_in_order<mh::Po
 TEST_CASE("program: processes at once" * doctest::skip()) { use_at_once<mh::Pool>(); }
 TEST_CASE("program: threads in order" * doctest::skip()) { use_in_order<mh::ThreadPool>(); }
 TEST_CASE("program: threads at once" * doctest::skip()) { use_at_once<mh::ThreadPool>(); }
+
+// What comes before the end of a process, however it ends, and before what a queue or a pipe tells of.
+void hear_of_ends() {
+  const mh::Value<int> v(0);
+  const auto use = [&v](const auto& body) {
+    mh::Process p{body, v};
+    p.join();
+    v += 1;
+    mh::Process q{body, v};
+    while (q.is_alive()) std::this_thread::yield();
+    v += 1;
+  };
+  use([](const mh::Value<int>& value) { value = 1; });
+  use([](const mh::Value<int>& value) {
+    value = 1;
+    std::exit(3);
+  });
+  use([](const mh::Value<int>& value) {
+    value = 1;
+    ::_exit(3);
+  });
+  use([](const mh::Value<int>& value) {
+    value = 1;
+    ::raise(SIGKILL);
+  });
+  mh::Pool pool(1);
+  CHECK_THROWS_AS(pool.apply(
+                      [](const mh::Value<int>& value) {
+                        value = 1;
+                        ::raise(SIGKILL);
+                      },
+                      v),
+                  mh::WorkerDied);
+  v += 1;
+
+  mh::Queue<int> queue(1);
+  mh::Process closer{[](const mh::Value<int>& value, mh::Queue<int> out) {
+                       value = 1;
+                       out.close();
+                     },
+                     v, queue};
+  CHECK_THROWS_AS(static_cast<void>(queue.get()), mh::QueueClosed);
+  v += 1;
+  mh::Queue<int> work(1);
+  work.put(1);
+  mh::Process worker{[](const mh::Value<int>& value, mh::Queue<int> in) {
+                       value = 1;
+                       static_cast<void>(in.get());
+                       value = 2;
+                       in.task_done();
+                     },
+                     v, work};
+  work.join();
+  v += 1;
+  mh::Queue<int> full(1);
+  full.put(1);
+  mh::Process taker{[](const mh::Value<int>& value, mh::Queue<int> in) {
+                      value = 1;
+                      static_cast<void>(in.get());
+                    },
+                    v, full};
+  full.put(2);
+  v += 1;
+  mh::Pipe pipe;
+  mh::Process talker{[](const mh::Value<int>& value, mh::Connection out) {
+                       value = 1;
+                       out.send(1);
+                     },
+                     v, pipe.second};
+  CHECK(pipe.first.poll(mh::Deadline::never));
+  v += 1;
+}
+
+TEST_CASE("program: ends" * doctest::skip()) { hear_of_ends(); }
+
+TEST_CASE("the race detector knows what comes before the end of a process, a queue or a wait for room") {
+  CHECK(races_in("ends") == "");
+}
 
 TEST_CASE("a Value that a Pool's tasks use in turn with their caller is no race, unless two use it at once") {
   CHECK(races_in("processes in order") == "");

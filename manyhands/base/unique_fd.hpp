@@ -1,6 +1,7 @@
 #pragma once
 // UniqueFd: one owned file descriptor, closed when the owner goes. Resource; one thread.
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <utility>
@@ -33,5 +34,15 @@ class UniqueFd {
  private:
   int fd_ = -1;  // -1: owns nothing
 };
+
+// Opens /dev/null for each of the descriptors 0, 1 and 2 that is closed, so that none of ours becomes what
+// the program takes for its standard output. Before descriptors are made that stay.
+inline void fill_standard_descriptors() noexcept {
+  while (true) {
+    const int fd = ::open("/dev/null", O_RDWR);  // the lowest free one; inherited, as they are
+    if (fd > STDERR_FILENO) ::close(fd);
+    if (fd < 0 || fd > STDERR_FILENO) return;
+  }
+}
 
 }  // namespace manyhands

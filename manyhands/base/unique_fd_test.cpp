@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/wait.h>
 
 namespace manyhands {
 namespace {
@@ -34,6 +35,19 @@ TEST_CASE("release gives the descriptor up without closing it") {
   CHECK_FALSE(fd);
   CHECK(is_open(raw));
   ::close(raw);
+}
+
+TEST_CASE("closed standard descriptors are filled, so that none of ours gets their numbers") {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    for (const int fd : {0, 1, 2}) ::close(fd);
+    fill_standard_descriptors();
+    const UniqueFd ours(::open("/dev/null", O_RDONLY));
+    ::_exit(ours.get() > 2 && ::fcntl(1, F_GETFL) >= 0 && ::fcntl(2, F_GETFL) >= 0 ? 0 : 1);
+  }
+  int status = -1;
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 }  // namespace

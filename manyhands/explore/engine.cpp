@@ -109,7 +109,7 @@ class Engine {
       : program_(program),
         options_(options),
         started_ns_(now_ns()),
-        deadline_(std::max(options.time, Duration::zero())),
+        deadline_(options.time),
         world_(options.stack_bytes, options.max_steps) {}
 
   Found run(const Method& method) {
@@ -138,7 +138,7 @@ class Engine {
   void first_passes() {
     for (std::uint32_t most = 0; most <= first_preemptions; ++most) {
       const std::uint64_t runs = found_.runs + std::min(first_runs, options_.max_schedules / first_share);
-      const Deadline deadline(std::max(options_.time, Duration::zero()) / first_share);
+      const Deadline deadline(Duration(options_.time) / first_share);
       if (!pass({.reduction = Reduction::none, .max_preemptions = most}, runs, deadline)) return;
       if (limit_ == ExploreLimit::none) found_.all_up_to = most;
       if (!bounded_) return;

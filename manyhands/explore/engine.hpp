@@ -43,7 +43,7 @@ struct ExploreOptions {
   std::uint64_t max_schedules = 1'000'000;    // runs of the program
   std::uint32_t max_preemptions = unbounded;  // times that a process is interrupted that could go on
   std::size_t max_steps = 10'000;             // of each schedule
-  Duration time = std::chrono::seconds(60);
+  TimeLimit time = std::chrono::seconds(60);
   std::size_t stack_bytes = std::size_t{256} * 1024;  // of each process
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "manyhands/base/error.hpp"
+#include "manyhands/process/pipe.hpp"
 #include "manyhands/process/process.hpp"
 #include "manyhands/process/queue.hpp"
 #include "manyhands/shm/barrier.hpp"
@@ -375,6 +376,27 @@ TEST_CASE("a queue may be closed before or after somebody puts into it, or looks
   });
   CHECK(look.exhaustive());
   CHECK(look.values().size() == 2);
+}
+
+TEST_CASE("values that several processes put or send stay what they are, in every order") {
+  const auto put = explore([] {
+    Queue<int> queue(4);
+    const Process a = named("a", [](Queue<int> out) { out.put(1); }, queue);
+    const Process b = named("b", [](Queue<int> out) { out.put(2); }, queue);
+    const int first = queue.get();
+    return first * 10 + queue.get();
+  });
+  CHECK(put.exhaustive());
+  CHECK(put.values() == std::vector<int>{12, 21});
+  const auto sent = explore([] {
+    Pipe pipe;
+    const Process a = named("a", [](Connection out) { out.send(std::string("aa")); }, pipe.first);
+    const Process b = named("b", [](Connection out) { out.send(std::string("bb")); }, pipe.first);
+    const auto first = pipe.second.recv<std::string>();
+    return first + pipe.second.recv<std::string>();
+  });
+  CHECK(sent.exhaustive());
+  CHECK(sent.values() == std::vector<std::string>{"aabb", "bbaa"});
 }
 
 }  // namespace

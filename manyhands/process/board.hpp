@@ -31,6 +31,7 @@
 #include "manyhands/shm/futex.hpp"
 #include "manyhands/shm/heap.hpp"
 #include "manyhands/shm/message_ring.hpp"
+#include "manyhands/shm/participants.hpp"
 #include "manyhands/wire/function.hpp"
 
 namespace manyhands::process {
@@ -176,6 +177,7 @@ struct PackedItem {
 enum class WorkerPhase : std::uint32_t { starting, running, retired, failed_to_start };
 
 inline constexpr std::uint32_t no_job = 0xffff'ffff;
+inline constexpr std::uint64_t doomed = std::uint64_t{1} << 63;
 
 struct alignas(64) WorkerSlot {
   shm::FutexWord sleeping;  // 1 while the worker sleeps on it; who sets it to 0 wakes
@@ -187,14 +189,19 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::uint32_t> chunk;       // in that job
   std::atomic<std::uint64_t> item;        // the item it computes
   std::atomic<std::int64_t> started_ns;   // when the cell or (if watched) the item started; 0: nothing runs
-  std::atomic<std::uint64_t> block;       // a block of its region that it is filling, 0 if none
-  shm::FutexWord ring_full;               // 1 while it waits for the parent to take results
+  // Counts the begins and ends of its calls and chunks: odd while one runs. Whoever would kill the worker for
+  // the sake of that one adds `doomed`, by one step from the count that it has looked at; the worker, which
+  // finds that at the next change, begins nothing more.
+  std::atomic<std::uint64_t> turn;
+  std::atomic<std::uint64_t> block;  // a block of its region that it is filling, 0 if none
+  shm::FutexWord ring_full;          // 1 while it waits for the parent to take results
   std::atomic<std::int32_t>
       cpu;  // where it last claimed a task, so that a waiting parent there does not spin
   std::atomic<std::uint64_t> tasks_run;  // by this incarnation
   // Written at its start: who it is, where run_worker() lies in the worker, and how many frames are around a
   // task's.
   std::atomic<std::int32_t> pid;
+  std::atomic<shm::ThreadToken> thread;  // for the race detector; 0: it does not run
   std::atomic<std::uint64_t> anchor;
   std::atomic<std::uint32_t> outer_frames;
   cpu_set_t cpus;  // where it may run; written by the parent before it starts. Empty: anywhere

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "manyhands/base/cores.hpp"
+#include "manyhands/base/forks.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/fork_spawner.hpp"
 #include "manyhands/process/idle.hpp"
@@ -64,6 +65,7 @@ Crew::Crew(const CrewOptions& options)
     : options_(options),
       initializer_named_(options.initializer_named),
       owner_pid_(::getpid()),
+      owner_forks_(forks()),
       memory_(nullptr),
       view_(nullptr, Layout(0, 0)),
       supervisor_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -126,7 +128,17 @@ Crew::~Crew() { terminate(); }
 
 // ---- Sending.
 
+// Its copy in a fork would take what the workers send to the real one.
+void Crew::require_owner() const {
+  if (forks() == owner_forks_) return;
+  throw Error(fmt::format(
+      "this process (pid {}) is a fork of the one (pid {}) that made the pool: only that one can use it and "
+      "its results; make a pool of its own here",
+      ::getpid(), owner_pid_));
+}
+
 void Crew::require_usable() const {
+  require_owner();
   if (broken_) std::rethrow_exception(broken_);
   if (closed_) throw PoolBroken("this pool is closed; it takes no more tasks");
 }
@@ -196,7 +208,7 @@ SharedBlock Crew::make_input_block(std::uint64_t size) {
 }
 
 std::uint64_t Crew::chunk_size_for(std::uint64_t items, std::size_t wanted) const noexcept {
-  std::uint64_t size = wanted;
+  std::uint64_t size = std::min<std::uint64_t>(wanted, items);
   if (options_.max_tasks_per_worker != 0) size = 1;  // so that the limit is met exactly
   if (size == 0) size = items / (std::uint64_t{options_.workers} * 256);
   return std::max<std::uint64_t>({size, (items + max_chunks - 1) / max_chunks, 1});
@@ -342,15 +354,27 @@ bool Crew::cancel(CallHandle handle, const CancelOptions& options) {
         cancelled = true;
       } else {
         cell.cancel.store(1);
-        if (options.kill) {
-          kill_worker(CellState::unpack(expected).worker, KillReason::cancelled);
-          cancelled = true;
-        }
+        if (options.kill) cancelled = cancel_by_kill(handle);
       }
     }
   }
   complete(done);
   return cancelled;
+}
+
+// For a call that a worker has claimed. It may be about to begin, or just ending: then the next look decides.
+bool Crew::cancel_by_kill(CallHandle handle) {
+  for (;;) {
+    const auto state = CellState::unpack(view_.cell(handle.cell).state.load(std::memory_order_acquire));
+    if (state.generation != handle.generation || state.phase != CellPhase::claimed) return false;
+    const WorkerSlot& slot = view_.slot(std::min(state.worker, options_.workers - 1));
+    const auto turn = slot.turn.load(std::memory_order_acquire);
+    if (!kill_in_turn(state.worker, turn, KillReason::cancelled, handle.cell)) {
+      if ((turn & doomed) == 0 && states_[state.worker].kill_reason == KillReason::none) continue;
+      return false;
+    }
+    return calls_[handle.cell].cancelled = true;
+  }
 }
 
 bool Crew::cancel(MapHandle handle, const CancelOptions& options) {
@@ -365,8 +389,9 @@ bool Crew::cancel(MapHandle handle, const CancelOptions& options) {
       if (options.kill) {
         for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
           const auto& slot = view_.slot(worker);
+          const auto turn = slot.turn.load(std::memory_order_acquire);
           if (slot.job.load() == handle.job && slot.generation.load() == handle.generation)
-            kill_worker(worker, KillReason::cancelled);
+            kill_in_turn(worker, turn, KillReason::cancelled, cell_count);
         }
       }
       fail_map(handle.job, {.error = std::make_exception_ptr(Cancelled("the map was cancelled"))}, done);
@@ -410,6 +435,7 @@ bool Crew::results_wait() const noexcept {
 
 void Crew::poll() {
   Completions done;
+  require_owner();
   if (!mutex_.try_lock()) return;  // another thread takes them, and wakes us if something came
   const bool news = results_wait();
   pump(done);
@@ -473,6 +499,11 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
       if (CellState::unpack(cell.state.load(std::memory_order_relaxed)).generation != header.generation)
         return;
       outcome.place.task = static_cast<std::int64_t>(cell.number);
+      if (calls_[header.index]
+              .cancelled) {  // it ended all the same before the kill came; cancel() has said it does not
+        outcome.is_error = true;
+        outcome.error = std::make_exception_ptr(Cancelled("the task was cancelled while it ran"));
+      }
       finish_call(header.index, std::move(outcome), done);
       return;
     }
@@ -607,6 +638,7 @@ bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
                 const std::function<bool()>& idle) {
   const auto over = [&] { return done() && (comes_after_tasks(), true); };
   if (over()) return true;
+  require_owner();
   for (;;) {
     poll();
     if (over()) return true;

@@ -185,15 +185,17 @@ class Crew : public std::enable_shared_from_this<Crew> {
     pid_t pid = 0;
     UniqueFd pidfd;
     KillReason kill_reason = KillReason::none;
-    std::uint64_t last_block = 0;  // the last block that came through its ring
-    int failed_starts = 0;         // in a row
-    bool gone = false;             // and not replaced
+    std::uint32_t kill_cell = cell_count;  // the call for whose sake; none: a map, or the end of the pool
+    std::uint64_t last_block = 0;          // the last block that came through its ring
+    int failed_starts = 0;                 // in a row
+    bool gone = false;                     // and not replaced
   };
   struct CallState {
     std::shared_ptr<PendingCall> pending;  // null: the cell is free
     shm::NamedBlocks named;                // shared memory that its message names: kept until it has ended
     int retries_left = 0;
     bool has_deadline = false;
+    bool cancelled = false;  // its worker is being killed for that
   };
   struct MapState {
     std::shared_ptr<PendingMap> pending;  // null: the job is free
@@ -218,6 +220,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void start_workers();
   void ensure_supervisor() MH_REQUIRES(mutex_);
   void require_usable() const MH_REQUIRES(mutex_);
+  void require_owner() const;
   void complete(Completions& done) MH_EXCLUDES(mutex_);
   std::optional<std::uint32_t> take_job() MH_REQUIRES(mutex_);
 
@@ -254,6 +257,9 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void break_pool(const std::exception_ptr& reason, Completions& done) MH_REQUIRES(mutex_);
   std::int64_t enforce_deadlines() MH_REQUIRES(mutex_);
   void kill_worker(std::uint32_t worker, KillReason reason) MH_REQUIRES(mutex_);
+  bool cancel_by_kill(CallHandle handle) MH_REQUIRES(mutex_);
+  bool kill_in_turn(std::uint32_t worker, std::uint64_t turn, KillReason reason, std::uint32_t cell)
+      MH_REQUIRES(mutex_);
   void shut_down() MH_EXCLUDES(mutex_);
   void stop_workers() noexcept;
   void cancel_all(Completions& done) MH_REQUIRES(mutex_);
@@ -267,6 +273,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   shm::NamedBlocks initializer_named_;
   shm::BlockPtr order_;  // see Board::order; null: races are not watched
   pid_t owner_pid_;
+  int owner_forks_;                       // forks() of that process
   std::shared_ptr<shm::Segment> memory_;  // shared with the results that lie in it
   BoardView view_;
   UniqueFd supervisor_fd_;

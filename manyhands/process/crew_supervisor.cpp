@@ -18,6 +18,7 @@
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/idle.hpp"
 #include "manyhands/process/worker.hpp"
+#include "manyhands/shm/race.hpp"
 #include "manyhands/wire/error.hpp"
 
 namespace manyhands::process {
@@ -141,6 +142,10 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   const std::uint32_t worker = event.worker;
   WorkerState& state = states_[worker];
   pump(done);  // what it had published before its end counts
+  if (const auto thread = view_.slot(worker).thread.exchange(0); order_ != nullptr && thread != 0) {
+    shm::race::joined(thread);
+    shm::race::released(order_->offset(), shm::race::Part::second);
+  }
   const WorkerPhase phase = view_.slot(worker).phase.load();
   recover_calls(worker, event, done);
   recover_maps(worker, event, done);
@@ -168,6 +173,7 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   state.pid = 0;
   state.pidfd.reset();
   state.kill_reason = KillReason::none;
+  state.kill_cell = cell_count;
   reset_slot(worker);
   replace_worker(worker, done);
   wake_after_loss(view_, worker);
@@ -196,6 +202,7 @@ void Crew::reset_slot(std::uint32_t worker) {
   slot.job.store(no_job);
   slot.item.store(0);
   slot.started_ns.store(0);
+  slot.turn.store(0);
   slot.block.store(0);
   slot.ring_full.store(0);
   slot.tasks_run.store(0);
@@ -266,9 +273,12 @@ void Crew::recover_calls(std::uint32_t worker, const WorkerEvent& event, Complet
     const auto state = CellState::unpack(cell.state.load(std::memory_order_acquire));
     if (state.phase != CellPhase::claimed || state.worker != worker) continue;
     // Claimed but not begun, if the journal does not name it: that attempt does not count.
-    const bool begun = view_.slot(worker).cell.load() == index + 1;
-    const bool ours = states_[worker].kill_reason == KillReason::none;
-    if ((!begun || (ours && call.retries_left > 0)) && spawner_->can_respawn() && !closed_ && !broken_) {
+    // Nor does it if the worker was killed for the sake of another call, which it had ended meanwhile.
+    const WorkerState& dead = states_[worker];
+    const bool meant = dead.kill_cell == index;
+    const bool begun = meant || view_.slot(worker).cell.load() == index + 1;
+    const bool own_death = dead.kill_reason == KillReason::none;
+    if ((!begun || (own_death && call.retries_left > 0)) && spawner_->can_respawn() && !closed_ && !broken_) {
       if (begun) {
         --call.retries_left;
         ++cell.attempt;
@@ -391,10 +401,12 @@ std::int64_t Crew::enforce_deadlines() {
   std::int64_t next = shortest;
   for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
     const WorkerSlot& slot = view_.slot(worker);
+    const auto turn = slot.turn.load(std::memory_order_acquire);
     const auto started = slot.started_ns.load(std::memory_order_acquire);
     if (started == 0 || states_[worker].kill_reason != KillReason::none) continue;
     std::int64_t deadline = INT64_MAX;
-    if (const auto cell = slot.cell.load(); cell != 0) {
+    const auto cell = slot.cell.load();
+    if (cell != 0) {
       deadline = view_.cell(cell - 1).deadline_ns;
     } else if (const auto job = slot.job.load(); job < job_count) {
       deadline = view_.job(job).deadline_ns;
@@ -403,12 +415,22 @@ std::int64_t Crew::enforce_deadlines() {
     if (slot.started_ns.load(std::memory_order_acquire) != started) {  // another task by now
       next = std::min(next, deadline);
     } else if (now - started >= deadline) {
-      kill_worker(worker, KillReason::deadline);
+      kill_in_turn(worker, turn, KillReason::deadline, cell != 0 ? cell - 1 : cell_count);
     } else {
       next = std::min(next, deadline - (now - started));
     }
   }
   return std::max<std::int64_t>(next, 100'000);
+}
+
+// Kills the worker if it is still at what it was at in `turn`, a value of its slot's; returns whether it
+// does.
+bool Crew::kill_in_turn(std::uint32_t worker, std::uint64_t turn, KillReason reason, std::uint32_t cell) {
+  if (worker >= options_.workers || (turn & doomed) != 0) return false;
+  if (!view_.slot(worker).turn.compare_exchange_strong(turn, turn | doomed)) return false;
+  states_[worker].kill_cell = cell;
+  kill_worker(worker, reason);
+  return true;
 }
 
 void Crew::kill_worker(std::uint32_t worker, KillReason reason) {

@@ -21,18 +21,20 @@ const bool tidies = [] {
 
 }  // namespace
 
-shm::Offset make_message(ByteView message, std::span<const ByteView> buffers,
-                         std::span<const shm::BlockPtr> named) {
+shm::BlockPtr make_message(ByteView message, std::span<const ByteView> buffers,
+                           std::span<const shm::BlockPtr> named) {
   static_cast<void>(tidies);
   const std::uint64_t packet = round_up(sizeof(MessageHeader) + named.size() * sizeof(shm::Offset), 64);
   const std::uint64_t size = wire::packet_size(message, buffers);
-  const shm::Offset made = shm::allocate(packet + size, shm::BlockKind::message, shm::Zero::no);
-  shm::at<MessageHeader>(made) = {.named = named.size(), .packet = packet, .packet_size = size};
-  wire::write_packet(shm::address_of_block(made) + packet, message, buffers);
-  const auto offsets = named_in(made);
-  for (std::size_t i = 0; i < named.size(); ++i) {
-    shm::add_ref(named[i]->offset());
-    offsets[i] = named[i]->offset();
+  const shm::Offset offset = shm::allocate(packet + size, shm::BlockKind::message, shm::Zero::no);
+  auto& header = shm::at<MessageHeader>(offset);
+  header = {.named = 0, .packet = packet, .packet_size = size};  // whole at any moment: a sweeper may read it
+  shm::BlockPtr made = shm::Block::adopt(offset);
+  wire::write_packet(made->data() + packet, message, buffers);
+  for (const auto& block : named) {
+    shm::add_ref(block->offset());
+    reinterpret_cast<shm::Offset*>(&header + 1)[header.named] = block->offset();
+    ++header.named;
   }
   return made;
 }

@@ -20,9 +20,10 @@ struct MessageHeader {
   std::uint64_t packet_size;  // bytes
 };
 
-// A message with one reference, the caller's. Throws ResourceExhausted.
-shm::Offset make_message(ByteView message, std::span<const ByteView> buffers,
-                         std::span<const shm::BlockPtr> named);
+// A message that this process holds from before it is filled, so that it goes with us if we are killed. Who
+// puts its offset elsewhere adds a reference. Throws ResourceExhausted.
+shm::BlockPtr make_message(ByteView message, std::span<const ByteView> buffers,
+                           std::span<const shm::BlockPtr> named);
 
 // The packet in a message; valid as long as the message is. Throws WireError if it is damaged.
 wire::PacketView open_message(shm::Offset message);

@@ -10,10 +10,12 @@ namespace {
 constexpr std::size_t capacity = 1024;          // values
 constexpr std::uint64_t untyped = 0x6570'6970;  // these queues hold values of many types
 
-// An end holds a reference to both queues.
+// An end holds a reference to both queues, and knows the other end, which may be gone: then the queues are
+// closed.
 struct EndState {
   shm::Offset in;
   shm::Offset out;
+  shm::Offset peer;
 };
 
 // With the last handle of an end, the other side sees the end of the pipe.
@@ -31,31 +33,34 @@ shm::BlockPtr make_end(const process::QueueCore& in, const process::QueueCore& o
   static_cast<void>(tidies);
   for (const auto* queue : {&in, &out}) shm::add_ref(queue->block()->offset());
   shm::BlockPtr end = shm::Block::create(sizeof(EndState), shm::BlockKind::connection);
-  shm::at<EndState>(end->offset()) = {.in = in.block()->offset(), .out = out.block()->offset()};
+  shm::at<EndState>(end->offset()) = {.in = in.block()->offset(), .out = out.block()->offset(), .peer = 0};
   return end;
 }
 
-process::QueueCore queue_of(shm::Offset offset) {
-  return {shm::Block::attach(offset, shm::BlockKind::queue), untyped};
+process::QueueCore queue_of(shm::Offset queue, shm::Offset end) {
+  const auto& state = shm::at<EndState>(end);
+  return {shm::Block::attach(queue, shm::BlockKind::queue),
+          untyped,
+          {.doors = {end, state.peer}, .targets = {state.in, state.out}}};
 }
 
 }  // namespace
 
 Connection::Connection(shm::BlockPtr end)
     : end_(std::move(end)),
-      in_(queue_of(shm::at<EndState>(end_->offset()).in)),
-      out_(queue_of(shm::at<EndState>(end_->offset()).out)) {}
+      in_(queue_of(shm::at<EndState>(end_->offset()).in, end_->offset())),
+      out_(queue_of(shm::at<EndState>(end_->offset()).out, end_->offset())) {}
 
-bool Connection::take(process::TakenMessage& message, Duration timeout, const Where& where) {
+bool Connection::take(process::TakenMessage& message, TimeLimit timeout, const Where& where) {
   try {
-    return in_.get(message, Deadline(std::max(timeout, Duration::zero())), where);
+    return in_.get(message, Deadline(timeout), where);
   } catch (const QueueClosed&) {
     throw_end();
   }
 }
 
-bool Connection::poll(Duration timeout, const Where& where) {
-  return in_.wait_for_message(Deadline(std::max(timeout, Duration::zero())), where);
+bool Connection::poll(TimeLimit timeout, const Where& where) {
+  return in_.wait_for_message(Deadline(timeout), where);
 }
 
 void Connection::close(const Where& where) {
@@ -79,12 +84,19 @@ void Connection::throw_timeout(bool sending) const {
 }
 
 struct Pipe::Ends {
-  process::QueueCore there{capacity, untyped, {}};
-  process::QueueCore back{capacity, untyped, {}};
+  Ends() {
+    const process::QueueCore there(capacity, untyped, {});
+    const process::QueueCore back(capacity, untyped, {});
+    first = make_end(back, there);
+    second = make_end(there, back);
+    shm::at<EndState>(first->offset()).peer = second->offset();
+    shm::at<EndState>(second->offset()).peer = first->offset();
+  }
+  shm::BlockPtr first;
+  shm::BlockPtr second;
 };
 
 Pipe::Pipe() : Pipe(Ends{}) {}
-Pipe::Pipe(const Ends& ends)
-    : first(make_end(ends.back, ends.there)), second(make_end(ends.there, ends.back)) {}
+Pipe::Pipe(const Ends& ends) : first(ends.first), second(ends.second) {}
 
 }  // namespace manyhands

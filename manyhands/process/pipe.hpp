@@ -15,12 +15,12 @@
 // Copies are handles to the same end. Any process; several may send and receive at one end, each value goes
 // to one of them.
 
-#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <source_location>
 
 #include "manyhands/process/queue.hpp"
+#include "manyhands/wire/error.hpp"
 
 namespace manyhands {
 
@@ -40,19 +40,18 @@ class Connection {
   // Blocks while 1024 values wait at the other end; throws Timeout if that lasts so long, EndOfPipe if nobody
   // is there.
   template <class T>
-  void send(const T& value, Duration timeout = Deadline::never, const Where& where = Where::current()) {
-    bool done = false;
+  void send(const T& value, TimeLimit timeout = Deadline::never, const Where& where = Where::current()) {
     try {
-      process::pack_into(out_, value, Deadline(std::max(timeout, Duration::zero())), where, done);
+      if (process::pack_into(out_, value, Deadline(timeout), where)) return;
     } catch (const QueueClosed&) {
       throw_end();
     }
-    if (!done) throw_timeout(true);
+    throw_timeout(true);
   }
 
   // Blocks until a value is there; throws Timeout, EndOfPipe, and WireError if it is no T.
   template <class T>
-  T recv(Duration timeout = Deadline::never, const Where& where = Where::current()) {
+  T recv(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) {
     process::TakenMessage message;
     if (!take(message, timeout, where)) throw_timeout(false);
     return message.read<T>();
@@ -65,7 +64,7 @@ class Connection {
     return message.read<T>();
   }
   // Whether recv() would not block: a value is there, or the end. Blocks at most `timeout` for that.
-  [[nodiscard]] bool poll(Duration timeout = Duration(0), const Where& where = Where::current());
+  [[nodiscard]] bool poll(TimeLimit timeout = Duration(0), const Where& where = Where::current());
 
   // Ends the connection for all handles of both ends: what was sent can still be received, then comes
   // EndOfPipe.
@@ -74,7 +73,7 @@ class Connection {
   const shm::BlockPtr& block() const noexcept { return end_; }
 
  private:
-  bool take(process::TakenMessage& message, Duration timeout, const Where& where);
+  bool take(process::TakenMessage& message, TimeLimit timeout, const Where& where);
   [[noreturn]] static void throw_end();
   [[noreturn]] void throw_timeout(bool sending) const;
 

@@ -94,18 +94,19 @@ std::shared_ptr<process::Crew> Pool::crew_for(int workers) {
   return crew;
 }
 
+std::vector<std::shared_ptr<process::Crew>> Pool::forked_crews() {
+  const std::lock_guard lock(forked_mutex_);
+  return forked_;
+}
+
 void Pool::close() {
   if (crew_ != nullptr) crew_->close();
-  const std::lock_guard lock(forked_mutex_);
-  for (const auto& crew : forked_) crew->close();
-  forked_.clear();
+  for (const auto& crew : forked_crews()) crew->close();  // another thread may terminate() them meanwhile
 }
 
 void Pool::terminate() {
   if (crew_ != nullptr) crew_->terminate();
-  const std::lock_guard lock(forked_mutex_);
-  for (const auto& crew : forked_) crew->terminate();
-  forked_.clear();
+  for (const auto& crew : forked_crews()) crew->terminate();
 }
 
 std::vector<int> Pool::pids() { return crew_ != nullptr ? crew_->pids() : std::vector<int>(); }

@@ -140,6 +140,7 @@ class Pool : public Verbs<Pool> {
 
   // The workers for the next call or map.
   std::shared_ptr<process::Crew> crew_for(int workers);
+  std::vector<std::shared_ptr<process::Crew>> forked_crews();
 
   process::CpuTokens tokens_;
   int workers_;

@@ -2,6 +2,7 @@
 #include "manyhands/process/pool.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -18,6 +19,7 @@
 
 #include "manyhands/task/progress.hpp"
 #include "manyhands/task/this_task.hpp"
+#include "tests/support.hpp"
 
 namespace manyhands {
 namespace {
@@ -435,6 +437,86 @@ TEST_CASE("a closed pool takes no more tasks") {
   pool.close();
   CHECK(result.get() == 3);
   CHECK_THROWS_WITH_AS(pool.apply(add, 1, 2), doctest::Contains("closed"), PoolBroken);
+}
+
+TEST_CASE("a fork of the program cannot use its pool, and does it no harm") {
+  Pool pool(1);
+  auto pending = pool.apply_async([] { return 5; });
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20);
+    int refused = 0;
+    try {
+      pool.apply(square, 2.0);
+    } catch (const Error& error) {
+      refused += std::string(error.what()).find("is a fork of the one") != std::string::npos ? 1 : 0;
+    }
+    try {
+      static_cast<void>(pending.get());
+    } catch (const Error&) {
+      ++refused;
+    }
+    pool.close();
+    ::_exit(refused);
+  }
+  int status = 0;
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 2);
+  CHECK(pending.get() == 5);
+  CHECK(pool.apply(square, 3.0) == 9);
+}
+
+TEST_CASE("a chunk larger than the range is one chunk") {
+  Pool pool(2);
+  const std::vector<double> xs{1, 2, 3};
+  for (const std::size_t chunk : {std::size_t{4}, SIZE_MAX - 1, SIZE_MAX})
+    CHECK(pool.map(square, xs, {.chunk = chunk}) == std::vector<double>{1, 4, 9});
+}
+
+void busy_for(int microseconds) {
+  const Deadline end{std::chrono::microseconds(microseconds)};
+  while (!end.passed()) {
+  }
+}
+
+TEST_CASE("a kill for the sake of one task never fails the next") {
+  Pool pool(1);
+  for (int i = 0; i < 200; ++i) {
+    auto first = pool.apply_async(busy_for, 100);
+    auto next = pool.apply_async(busy_for, 200);
+    busy_for(60 + i % 100);
+    const bool cancelled = first.cancel({.kill = true});
+    REQUIRE_NOTHROW(next.get());
+    if (cancelled) {
+      CHECK_THROWS_AS(first.get(), Cancelled);
+    } else {
+      CHECK_NOTHROW(first.get());
+    }
+  }
+  for (int i = 0; i < 100; ++i) {
+    auto first =
+        pool.with({.deadline = std::chrono::milliseconds(1)}).apply_async(busy_for, 1000 + i % 50 * 8);
+    auto next = pool.apply_async(busy_for, 200);
+    REQUIRE_NOTHROW(next.get());
+  }
+}
+
+TEST_CASE("leaving a stream of a function that returns nothing drops what has not started") {
+  Pool pool(1);
+  const test::FlagFile flag;
+  {
+    int seen = 0;
+    const auto mark = [](const test::Flag& f) {
+      f.raise();
+      busy_for(20'000);
+    };
+    for (auto stream = pool.imap(mark, std::vector<test::Flag>(40, flag.flag())); auto&& nothing : stream) {
+      static_cast<void>(nothing);
+      if (++seen == 2) break;
+    }
+  }
+  pool.close();
+  CHECK(flag->count() < 20);
 }
 
 }  // namespace

@@ -113,7 +113,7 @@ class RealProcess final : public ProcessLife {
     }
     if (state_of(record()) == ProcessState::failed)
       throw SystemError(fmt::format("start process '{}'", name), record().status.load());
-    if (shm::watching_races()) shm::race::acquired(block_->offset());
+    comes_after_end();
     return true;
   }
 
@@ -126,6 +126,7 @@ class RealProcess final : public ProcessLife {
     reap(block_);
     if (is_lost() && !shm::is_alive(record().thread.load())) record_end(block_->offset(), SIGKILL, 0);
     if (!has_ended(record())) return std::nullopt;
+    comes_after_end();
     const int status = record().status.load();
     if (state_of(record()) == ProcessState::failed) return 1;
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
@@ -190,6 +191,13 @@ class RealProcess final : public ProcessLife {
       silent = is_lost() ? silent + 1 : 0;
       if (silent >= 3) record_end(block_->offset(), SIGKILL, 0);
     }
+  }
+
+  // For the race detector: whatever ended it.
+  void comes_after_end() const noexcept {
+    if (!shm::watching_races()) return;
+    shm::race::acquired(block_->offset());
+    if (const auto thread = record().thread.load(); thread != 0) shm::race::joined(thread);
   }
 
   // The zygote is gone, which takes all processes along and tells nobody.
@@ -319,7 +327,11 @@ std::unique_ptr<ProcessLife> start_process(const ProcessOptions& options, const 
   std::copy_n(mine.data(), std::min(mine.size(), record.parent_name.size() - 1), record.parent_name.data());
   record.thunk = call.thunk;
   std::copy_n(life->name.data(), std::min(life->name.size(), record.name.size() - 1), record.name.data());
-  record.call.store(make_message(call.writer.bytes(), call.writer.buffers(), call.named));
+  {
+    const shm::BlockPtr message = make_message(call.writer.bytes(), call.writer.buffers(), call.named);
+    shm::add_ref(message->offset());  // the record's
+    record.call.store(message->offset());
+  }
   if (shm::watching_races()) shm::race::released(block->offset());
   shm::point(shm::OpKind::start, block->offset(), std::source_location::current());
   if (options.start == Start::fork) {
@@ -354,9 +366,21 @@ void Process::finish() noexcept {
     if (std::uncaught_exceptions() > exceptions_ && !process::is_explored()) life_->signal(SIGKILL);
     life_->join({}, std::source_location::current());
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "manyhands: process '%s': %s\n", life_->name.c_str(), e.what());
+    std::fprintf(stderr, "manyhands: process '%s' is killed, for it cannot be waited for: %s\n",
+                 life_->name.c_str(), e.what());
+    if (!process::is_explored()) end();
   }
   life_.reset();
+}
+
+void Process::end() noexcept {
+  try {
+    life_->signal(SIGKILL);
+    // With a time limit it is no part of a circle.
+    static_cast<void>(life_->join(Deadline(std::chrono::seconds(10)), std::source_location::current()));
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "manyhands: process '%s' could not be ended: %s\n", life_->name.c_str(), e.what());
+  }
 }
 
 process::ProcessLife& Process::life() const {
@@ -365,8 +389,8 @@ process::ProcessLife& Process::life() const {
   return *life_;
 }
 
-bool Process::join(Duration timeout, const std::source_location& where) {
-  return life().join(Deadline(std::max(timeout, Duration::zero())), where);
+bool Process::join(TimeLimit timeout, const std::source_location& where) {
+  return life().join(Deadline(timeout), where);
 }
 bool Process::is_alive() const { return !life().exit_code().has_value(); }
 pid_t Process::pid() const { return life().pid(); }

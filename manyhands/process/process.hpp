@@ -10,9 +10,9 @@
 // to shared memory (Array, Value, Lock, Queue ...) refer to the same memory in both processes. An exception
 // that leaves the function is printed with its stack, and the exit code is 1.
 //
-// The destructor waits for the process; while an exception is passing by, it kills it instead. Processes
-// never outlive the one that started them, unless detached. Standard input is empty (/dev/null), Ctrl-C is
-// left to the program.
+// The destructor waits for the process; while an exception is passing by, and if that wait fails
+// (DeadlockError, Interrupted), it kills it instead. Processes never outlive the one that started them,
+// unless detached. Standard input is empty (/dev/null), Ctrl-C is left to the program.
 
 #include <sys/types.h>
 
@@ -117,7 +117,7 @@ class Process {
 
   // Waits for the end of the process; true once it has ended, false if `timeout` passed before. Throws
   // Interrupted as waits for a Pool do; DeadlockError if both wait for each other through a Lock.
-  bool join(Duration timeout = Deadline::never,
+  bool join(TimeLimit timeout = Deadline::never,
             const std::source_location& where = std::source_location::current());
 
   [[nodiscard]] bool is_alive() const;
@@ -143,6 +143,7 @@ class Process {
   static constexpr std::size_t process_out_of_band_from = 4096;  // bytes
   process::ProcessLife& life() const;
   void finish() noexcept;
+  void end() noexcept;
 
   std::unique_ptr<process::ProcessLife> life_;   // null: moved from or detached
   int exceptions_ = std::uncaught_exceptions();  // that were passing when the process was started

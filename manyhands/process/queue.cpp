@@ -11,7 +11,6 @@
 #include <string>
 
 #include "manyhands/base/cores.hpp"
-#include "manyhands/shm/company.hpp"
 #include "manyhands/shm/futex.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "manyhands/shm/race.hpp"
@@ -41,9 +40,9 @@ struct QueueState {
   std::uint64_t capacity;  // constant
   std::array<char, 40> name;
   std::atomic<std::uint32_t> closed;
-  End tail;                                          // where values are put
-  End head;                                          // where they are taken
-  alignas(64) std::atomic<std::int64_t> unfinished;  // put and not yet done with
+  End tail;                                     // where values are put
+  End head;                                     // where they are taken
+  alignas(64) std::atomic<std::uint64_t> done;  // values that were put in, taken, and done with
   shm::FutexWord joins;
   shm::FutexWord join_sleepers;
 };
@@ -65,6 +64,26 @@ std::uint64_t size_of(const QueueState& state) noexcept {
   return tail > head ? tail - head : 0;
 }
 bool is_closed(const QueueState& state) noexcept { return state.closed.load(std::memory_order_acquire) != 0; }
+
+// Whether this thread has the end, before the deadline: but if another has it, some time is given to that
+// one.
+bool take_end(End& end, const Deadline& deadline) noexcept {
+  return end.lock.try_lock_until(deadline.left() < longest_slice ? Deadline(longest_slice) : deadline);
+}
+
+// What the race detector has to know. What was done before a put() comes before what follows the get() of it;
+// what was done before a get() or task_done() comes before what follows the put() that had to wait for it,
+// and a join().
+void note_released(shm::Offset queue, shm::race::Part part) noexcept {
+  if (shm::watching_races()) [[unlikely]]
+    shm::race::released(queue, part);
+}
+void note_acquired(shm::Offset queue, shm::race::Part part) noexcept {
+  if (shm::watching_races()) [[unlikely]]
+    shm::race::acquired(queue, part);
+}
+constexpr auto of_puts = shm::race::Part::first;
+constexpr auto of_gets = shm::race::Part::second;
 
 void wake(shm::FutexWord& changes, shm::FutexWord& sleepers) noexcept {
   std::atomic_thread_fence(
@@ -123,7 +142,14 @@ QueueCore::QueueCore(shm::BlockPtr block, std::uint64_t type) : block_(std::move
     throw Error(fmt::format("{} holds values of another type than this mh::Queue", describe()));
 }
 
+QueueCore::QueueCore(shm::BlockPtr block, std::uint64_t type, shm::Meeting meeting)
+    : QueueCore(std::move(block), type) {
+  meeting_ = std::move(meeting);
+}
+
 std::string QueueCore::describe() const {
+  if (!meeting_.doors.empty())
+    return fmt::format("pipe connection {}", shm::header_of(meeting_.doors.front()).number);
   const QueueState& state = state_at(block_->offset());
   if (state.name[0] != '\0') return fmt::format("Queue '{}'", state.name.data());
   return fmt::format("Queue {}", shm::header_of(block_->offset()).number);
@@ -147,7 +173,7 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
     } while (now_ns() < until);
   }
   shm::WaitScope waiting(block_->offset(), shm::intern(where), {.bounded = deadline.bounded()});
-  shm::Company company(*block_, deadline);
+  shm::Company company(*block_, deadline, meeting_);
   for (;;) {
     const std::uint32_t seen = changes.load(std::memory_order_acquire);
     sleepers.store(1, std::memory_order_relaxed);
@@ -161,8 +187,10 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
     waiting.look();
     if (!company.is_gone()) continue;
     if (ready()) return true;
-    throw Error(fmt::format("{} on {} would wait for ever: no other process or thread has it any more", what,
-                            describe()));
+    throw Error(fmt::format(
+        "{} on {} would wait for ever: no other process or thread has it any more, or all that do "
+        "wait as well",
+        what, describe()));
   }
 }
 
@@ -171,17 +199,21 @@ bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>
   const shm::Offset queue = block_->offset();
   QueueState& state = state_at(queue);
   const ByteView small = writer.bytes();
-  // A message of its own is ours until it is in the queue: held, so that it goes with us if we are killed.
   shm::BlockPtr message;
   if (small.size() > cell_message_bytes || !writer.buffers().empty() || !named.empty())
-    message = shm::Block::adopt(make_message(small, writer.buffers(), named));
+    message = make_message(small, writer.buffers(), named);
   const auto ready = [&state] { return size_of(state) < state.capacity || is_closed(state); };
   if (!announce(shm::OpKind::put, queue, ready, deadline, where)) return false;
   for (;;) {
-    if (!ready() && !wait_until(ready, state.head.changes, state.head.sleepers, "put()", deadline, where))
-      return false;
+    if (!ready()) {
+      if (!wait_until(ready, state.head.changes, state.head.sleepers,
+                      meeting_.doors.empty() ? "put()" : "send()", deadline, where))
+        return false;
+      note_acquired(queue, of_gets);
+    }
     if (is_closed(state)) throw_closed(*this, true);
-    const std::lock_guard guard(state.tail.lock);
+    if (!take_end(state.tail, deadline)) return false;
+    const std::lock_guard guard(state.tail.lock, std::adopt_lock);
     const auto tail = state.tail.position.load(std::memory_order_relaxed);
     if (tail - state.head.position.load(std::memory_order_acquire) >= state.capacity) continue;
     Cell& cell = cell_at(queue, tail);
@@ -193,9 +225,7 @@ bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>
       cell.size = static_cast<std::uint32_t>(small.size());
       std::memcpy(cell.small, small.data(), small.size());
     }
-    if (shm::watching_races()) [[unlikely]]
-      shm::race::released(queue);
-    state.unfinished.fetch_add(1, std::memory_order_relaxed);
+    note_released(queue, of_puts);
     state.tail.position.store(tail + 1, std::memory_order_release);  // from here on the value is in the queue
     break;
   }
@@ -209,13 +239,16 @@ bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::so
   const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
   if (!announce(shm::OpKind::get, queue, ready, deadline, where)) return false;
   for (;;) {
-    if (!ready() && !wait_until(ready, state.tail.changes, state.tail.sleepers, "get()", deadline, where))
+    if (!ready() && !wait_until(ready, state.tail.changes, state.tail.sleepers,
+                                meeting_.doors.empty() ? "get()" : "recv()", deadline, where))
       return false;
-    const std::lock_guard guard(state.head.lock);
+    if (!take_end(state.head, deadline)) return false;
+    const std::lock_guard guard(state.head.lock, std::adopt_lock);
     const auto head = state.head.position.load(std::memory_order_relaxed);
     if (state.tail.position.load(std::memory_order_acquire) == head) {
-      if (is_closed(state)) throw_closed(*this, false);
-      continue;
+      if (!is_closed(state)) continue;
+      note_acquired(queue, of_puts);
+      throw_closed(*this, false);
     }
     const Cell& cell = cell_at(queue, head);
     const shm::Offset message = cell.message;
@@ -225,12 +258,12 @@ bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::so
       taken.size_ = std::min<std::uint32_t>(cell.size, cell_message_bytes);
       std::memcpy(taken.small_, cell.small, taken.size_);
     }
+    note_released(queue, of_gets);
     state.head.position.store(head + 1, std::memory_order_release);  // from here on the value is ours
     if (message != 0) shm::release(message);                         // the queue's reference
     break;
   }
-  if (shm::watching_races()) [[unlikely]]
-    shm::race::acquired(queue);
+  note_acquired(queue, of_puts);
   wake(state.head.changes, state.head.sleepers);
   return true;
 }
@@ -239,11 +272,14 @@ bool QueueCore::wait_for_message(const Deadline& deadline, const std::source_loc
   QueueState& state = state_at(block_->offset());
   const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
   if (!announce(shm::OpKind::get, block_->offset(), ready, deadline, where)) return false;
-  return wait_until(ready, state.tail.changes, state.tail.sleepers, "poll()", deadline, where);
+  if (!wait_until(ready, state.tail.changes, state.tail.sleepers, "poll()", deadline, where)) return false;
+  note_acquired(block_->offset(), of_puts);
+  return true;
 }
 
 void close_queue(shm::Offset queue) noexcept {
   QueueState& state = state_at(queue);
+  note_released(queue, of_puts);
   state.closed.store(1, std::memory_order_release);
   wake(state.tail.changes, state.tail.sleepers);
   wake(state.head.changes, state.head.sleepers);
@@ -255,36 +291,51 @@ void QueueCore::close(const std::source_location& where) {
 }
 bool QueueCore::closed(const std::source_location& where) const {
   shm::point(shm::OpKind::load, block_->offset(), where);
-  return is_closed(state_at(block_->offset()));
+  const bool closed = is_closed(state_at(block_->offset()));
+  if (closed) note_acquired(block_->offset(), of_puts);
+  return closed;
 }
 std::size_t QueueCore::size(const std::source_location& where) const {
   shm::point(shm::OpKind::load, block_->offset(), where);
-  return size_of(state_at(block_->offset()));
+  const std::size_t size = size_of(state_at(block_->offset()));
+  note_acquired(block_->offset(), of_puts);
+  note_acquired(block_->offset(), of_gets);
+  return size;
 }
 std::size_t QueueCore::capacity() const noexcept { return state_at(block_->offset()).capacity; }
 
 void QueueCore::task_done(const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
   shm::point(shm::OpKind::set, block_->offset(), where);
-  std::int64_t left = state.unfinished.load(std::memory_order_relaxed);
+  note_released(block_->offset(), of_gets);
+  std::uint64_t done = state.done.load(std::memory_order_relaxed);
   do {
-    if (left <= 0)
+    if (done >= state.tail.position.load(std::memory_order_acquire))
       throw Error(fmt::format("task_done() on {} more often than values were put in", describe()));
-  } while (!state.unfinished.compare_exchange_weak(left, left - 1, std::memory_order_release));
-  if (left == 1) wake(state.joins, state.join_sleepers);
+  } while (!state.done.compare_exchange_weak(done, done + 1, std::memory_order_release));
+  if (done + 1 >= state.tail.position.load(std::memory_order_acquire)) wake(state.joins, state.join_sleepers);
 }
 
 bool QueueCore::join(const Deadline& deadline, const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
-  const auto ready = [&state] { return state.unfinished.load(std::memory_order_acquire) <= 0; };
+  const auto ready = [&state] {
+    const auto done = state.done.load(std::memory_order_acquire);
+    return done >= state.tail.position.load(std::memory_order_acquire);
+  };
   if (!announce(shm::OpKind::wait, block_->offset(), ready, deadline, where)) return false;
-  return wait_until(ready, state.joins, state.join_sleepers, "join()", deadline, where);
+  if (!wait_until(ready, state.joins, state.join_sleepers, "join()", deadline, where)) return false;
+  note_acquired(block_->offset(), of_gets);
+  return true;
 }
 
 void throw_timeout(const QueueCore& queue, bool full) {
-  throw Timeout(full ? fmt::format("{} was full, with {} values, for the whole time given to put()",
-                                   queue.describe(), queue.capacity())
-                     : fmt::format("{} was empty for the whole time given to get()", queue.describe()));
+  if (full) {
+    throw Timeout(fmt::format(
+        "{} was full, with {} values, or held by a stopped process, for the whole time given to put()",
+        queue.describe(), queue.capacity()));
+  }
+  throw Timeout(fmt::format("{} was empty, or held by a stopped process, for the whole time given to get()",
+                            queue.describe()));
 }
 
 void throw_closed(const QueueCore& queue, bool put) {

@@ -14,6 +14,9 @@
 // unless the one that was taking it is killed. A get() that can never succeed, because this thread is the
 // last one that knows the queue, is an Error, not a hang (shm/company.hpp).
 //
+// If a process is stopped (SIGSTOP) in the middle of an operation, others at the same end wait for it: at
+// most 50 ms longer than they are allowed to, and try_put() and try_get() as long.
+//
 // Layout of the block: [ QueueState ][ cell 0 ] ... [ cell capacity - 1 ]. Two locks, one for each end; each
 // operation becomes valid by one store (of head or tail), hence a lock whose owner was killed can simply be
 // taken over.
@@ -34,6 +37,8 @@
 #include "manyhands/process/message.hpp"
 #include "manyhands/process/shared_codec.hpp"
 #include "manyhands/shm/block.hpp"
+#include "manyhands/shm/company.hpp"
+#include "manyhands/shm/schedule.hpp"
 #include "manyhands/wire/codec.hpp"
 
 namespace manyhands {
@@ -75,6 +80,8 @@ class QueueCore {
   static constexpr shm::BlockKind block_kind = shm::BlockKind::queue;
   QueueCore(std::size_t capacity, std::uint64_t type, std::string_view name);
   QueueCore(shm::BlockPtr block, std::uint64_t type);
+  // Of a Pipe: who could end a wait for this queue.
+  QueueCore(shm::BlockPtr block, std::uint64_t type, shm::Meeting meeting);
 
   // Returns whether the message was put in before the deadline.
   bool put(const wire::Writer& writer, const std::vector<shm::BlockPtr>& named, const Deadline& deadline,
@@ -97,6 +104,7 @@ class QueueCore {
                   const Deadline& deadline, const std::source_location& where);
 
   shm::BlockPtr block_;
+  shm::Meeting meeting_;  // empty: those that have the queue itself
 };
 void close_queue(shm::Offset queue) noexcept;
 [[noreturn]] void throw_timeout(const QueueCore& queue, bool full);
@@ -104,14 +112,26 @@ void close_queue(shm::Offset queue) noexcept;
 
 inline constexpr std::size_t queue_out_of_band_from = 4096;  // bytes
 
+// Returns whether the value was put in before the deadline.
 template <class T>
-void pack_into(QueueCore& queue, const T& value, const Deadline& deadline, const std::source_location& where,
-               bool& done) {
-  shm::Parcel parcel;
+bool pack_into(QueueCore& queue, const T& value, const Deadline& deadline,
+               const std::source_location& where) {
+  const auto put = [&](wire::Writer& writer) {
+    std::vector<shm::BlockPtr> named;
+    {
+      shm::Parcel parcel;
+      wire::pack(writer, value);
+      named = parcel.take();
+    }
+    return queue.put(writer, named, deadline, where);
+  };
+  if (shm::current_scheduler() != nullptr) {  // put() lets others go first, which run on this thread
+    wire::Writer own(queue_out_of_band_from);
+    return put(own);
+  }
   thread_local wire::Writer writer(queue_out_of_band_from);
   writer.clear();
-  wire::pack(writer, value);
-  done = queue.put(writer, parcel.blocks(), deadline, where);
+  return put(writer);
 }
 
 }  // namespace process
@@ -133,26 +153,22 @@ class Queue {
 
   // Puts a copy of `value` at the end; blocks while the queue is full. Throws Timeout if it is full for that
   // long (Python's queue.Full), QueueClosed.
-  void put(const T& value, Duration timeout = Deadline::never, const Where& where = Where::current()) {
-    bool done = false;
-    process::pack_into(core_, value, deadline_of(timeout), where, done);
-    if (!done) process::throw_timeout(core_, true);
+  void put(const T& value, TimeLimit timeout = Deadline::never, const Where& where = Where::current()) {
+    if (!process::pack_into(core_, value, Deadline(timeout), where)) process::throw_timeout(core_, true);
   }
-  // Does not block; returns whether there was room.
+  // Does not wait for room; returns whether there was some.
   [[nodiscard]] bool try_put(const T& value, const Where& where = Where::current()) {
-    bool done = false;
-    process::pack_into(core_, value, Deadline(Duration(0)), where, done);
-    return done;
+    return process::pack_into(core_, value, Deadline(Duration(0)), where);
   }
 
   // Takes the first value; blocks while there is none. Throws Timeout if none comes for that long
   // (queue.Empty), QueueClosed once the queue is closed and empty.
-  T get(Duration timeout = Deadline::never, const Where& where = Where::current()) {
+  T get(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) {
     process::TakenMessage message;
-    if (!core_.get(message, deadline_of(timeout), where)) process::throw_timeout(core_, false);
+    if (!core_.get(message, Deadline(timeout), where)) process::throw_timeout(core_, false);
     return message.template read<T>();
   }
-  // Does not block; nullopt if there is none.
+  // Does not wait for a value; nullopt if there is none.
   [[nodiscard]] std::optional<T> try_get(const Where& where = Where::current()) {
     process::TakenMessage message;
     if (!core_.get(message, Deadline(Duration(0)), where)) return std::nullopt;
@@ -167,8 +183,8 @@ class Queue {
   // left.
   void task_done(const Where& where = Where::current()) { core_.task_done(where); }
   // Blocks until every value that was put in is done with; false if `timeout` passed before.
-  bool join(Duration timeout = Deadline::never, const Where& where = Where::current()) {
-    return core_.join(deadline_of(timeout), where);
+  bool join(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) {
+    return core_.join(Deadline(timeout), where);
   }
 
   // Of the moment; others may change it before the caller looks at it.
@@ -212,9 +228,6 @@ class Queue {
 
  private:
   static std::uint64_t type() noexcept { return shm::element_type(sizeof(T), alignof(T), typeid(T).name()); }
-  static Deadline deadline_of(Duration timeout) noexcept {
-    return Deadline(std::max(timeout, Duration::zero()));
-  }
 
   process::QueueCore core_;
 };

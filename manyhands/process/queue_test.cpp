@@ -18,7 +18,9 @@
 #include "manyhands/process/process.hpp"
 #include "manyhands/shm/array.hpp"
 #include "manyhands/shm/barrier.hpp"
+#include "manyhands/shm/condition.hpp"
 #include "manyhands/shm/event.hpp"
+#include "manyhands/shm/semaphore.hpp"
 #include "manyhands/shm/value.hpp"
 #include "manyhands/wire/error.hpp"
 #include "tests/support.hpp"
@@ -338,6 +340,146 @@ TEST_CASE("the end of one side of a pipe is seen by the other, after what it sen
                        doctest::Contains("the other end of this pipe is gone"), EndOfPipe);
   CHECK_THROWS_AS(mine->send(1), EndOfPipe);
   CHECK(mine->poll());
+}
+
+// ---- Waits that nobody can end any more.
+
+template <class Wait>
+std::string error_text(const Wait& wait) {
+  try {
+    wait();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+using Texts = Queue<std::string>;
+template <class Handle>
+using Waiter = void (*)(Handle, Texts);
+
+// What `count` processes get that wait for `handle` when the only other user of it is killed. This process
+// knows the handle, too, but waits for the end of the others.
+template <class Handle>
+std::vector<std::string> errors_of(Waiter<Handle> wait, const Handle& handle, int count) {
+  Process victim{[](const Handle&) {
+                   for (;;) ::pause();
+                 },
+                 handle};
+  Texts texts(16);
+  std::vector<Process> waiters;
+  for (int i = 0; i < count; ++i) waiters.emplace_back(wait, handle, texts);
+  victim.kill();
+  for (Process& waiter : waiters) waiter.join();
+  std::vector<std::string> found;
+  while (auto text = texts.try_get()) found.push_back(*std::move(text));
+  return found;
+}
+
+template <class Handle>
+void check_all_hear(Waiter<Handle> wait, const Handle& handle, const std::string& part) {
+  for (const int count : {1, 3}) {
+    const auto errors = errors_of(wait, handle, count);
+    CHECK(errors.size() == static_cast<std::size_t>(count));
+    for (const std::string& error : errors) CHECK(error.find(part) != std::string::npos);
+  }
+}
+
+TEST_CASE(
+    "waiters that are left to themselves all hear of it, though each still has the handle, and its parent, "
+    "too") {
+  using Q = Queue<int>;
+  check_all_hear<Q>([](Q q, Texts out) { out.put(error_text([&] { static_cast<void>(q.get()); })); }, Q(2),
+                    "would wait for ever");
+  Q full(1);
+  full.put(1);
+  check_all_hear<Q>([](Q q, Texts out) { out.put(error_text([&] { q.put(2); })); }, full,
+                    "would wait for ever");
+  check_all_hear<Q>([](Q q, Texts out) { out.put(error_text([&] { q.join(); })); }, full,
+                    "would wait for ever");
+  check_all_hear<Event>([](Event e, Texts out) { out.put(error_text([&] { e.wait(); })); }, Event(),
+                        "would last for ever");
+  check_all_hear<Semaphore>([](Semaphore s, Texts out) { out.put(error_text([&] { s.acquire(); })); },
+                            Semaphore(0), "would last for ever");
+  check_all_hear<Condition>(
+      [](Condition c, Texts out) {
+        const std::scoped_lock guard(c);
+        out.put(error_text([&] { c.wait(); }));
+      },
+      Condition(), "would last for ever");
+}
+
+TEST_CASE("a pipe whose ends only wait for each other, or only this process has, is an error on both") {
+  Pipe pipe;
+  {
+    Process child{[](const Connection&) {
+                    for (;;) ::pause();
+                  },
+                  pipe.second};
+    child.kill();
+  }
+  CHECK(error_text([&] { pipe.first.recv<int>(); }).find("recv() on pipe connection") != std::string::npos);
+  Texts texts(2);
+  Process child{[](Connection end, Texts out) { out.put(error_text([&] { end.recv<int>(); })); }, pipe.second,
+                texts};
+  CHECK(error_text([&] { pipe.first.recv<int>(); }).find("would wait for ever") != std::string::npos);
+  child.join();
+  CHECK(texts.get().find("would wait for ever") != std::string::npos);
+  pipe.first.send(1);
+  CHECK(pipe.second.recv<int>() == 1);
+}
+
+TEST_CASE("a waiter counts as company while somebody waits with a time limit, or has not looked yet") {
+  const Event e;
+  Process late{[](const Event& event) {
+                 const Event never;
+                 CHECK_FALSE(never.wait(1500ms));
+                 event.set();
+               },
+               e};
+  CHECK(e.wait());
+}
+
+TEST_CASE("join() on a queue does not count what a killed producer did not put in") {
+  for (int round = 0; round < 60; ++round) {
+    Queue<int> queue(64);
+    Process producer{[](Queue<int> out) {
+                       for (int i = 0;; ++i) out.put(i);
+                     },
+                     queue};
+    static_cast<void>(queue.get());
+    queue.task_done();
+    producer.kill();
+    producer.join();
+    while (queue.try_get()) queue.task_done();
+    REQUIRE(queue.join(10s));
+    CHECK_THROWS_AS(queue.task_done(), Error);
+  }
+}
+
+TEST_CASE("a stopped process delays others at its end of the queue by a bounded time") {
+  Queue<std::string> queue(8);
+  const std::string large(200'000, 'x');
+  Process user{[](Queue<std::string> both, const std::string& text) {
+                 for (;;) {
+                   static_cast<void>(both.try_put(text));
+                   static_cast<void>(both.try_get());
+                 }
+               },
+               queue, large};
+  for (int round = 0; round < 60; ++round) {
+    ::kill(user.pid(), SIGSTOP);
+    const Deadline soon(5s);
+    static_cast<void>(queue.try_put("ours"));
+    static_cast<void>(queue.try_get());
+    try {
+      static_cast<void>(queue.get(10ms));
+    } catch (const Timeout&) {
+    }
+    REQUIRE_FALSE(soon.passed());
+    ::kill(user.pid(), SIGCONT);
+  }
+  user.kill();
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ class Worker {
   void run_chunk(const ChunkClaim& claim);
   const wire::RangeRunner& runner_of(const ChunkClaim& claim);
   bool must_retire(std::uint64_t next_tasks) const noexcept;
+  void next_turn() noexcept;
 
   // What the race detector has to know.
   void comes_after_submission() const noexcept;
@@ -160,6 +161,13 @@ bool Worker::must_retire(std::uint64_t next_tasks) const noexcept {
   return limit != 0 && run != 0 && run + next_tasks > limit;
 }
 
+// Between what the parent may kill this worker for, and what it may not.
+void Worker::next_turn() noexcept {
+  const auto next = (slot_.turn.load(std::memory_order_relaxed) & ~doomed) + 1;
+  if ((slot_.turn.exchange(next, std::memory_order_acq_rel) & doomed) == 0) return;
+  for (;;) ::pause();  // SIGKILL is on its way
+}
+
 bool Worker::step() { return run_one_call() || run_one_chunk(); }
 
 // ---- Calls.
@@ -224,6 +232,7 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
                       .block = 0,
                       .block_size = 0,
                       .message = 0};
+  next_turn();
   slot_.cell.store(index + 1, std::memory_order_relaxed);
   slot_.started_ns.store(header.started_ns, std::memory_order_release);
   slot_.tasks_run.fetch_add(1, std::memory_order_relaxed);
@@ -254,6 +263,7 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
     send_error(header, std::current_exception());
   }
   // The outcome is published: the cell may be another call's by now. Only the slot is ours.
+  next_turn();
   slot_.started_ns.store(0, std::memory_order_relaxed);
   slot_.cell.store(0, std::memory_order_relaxed);
 }
@@ -343,6 +353,7 @@ const wire::RangeRunner& Worker::runner_of(const ChunkClaim& claim) {
 }
 
 void Worker::run_chunk(const ChunkClaim& claim) {
+  next_turn();
   Job& job = view_.job(claim.job);
   Chunk& chunk = view_.chunk(claim.job, claim.chunk);
   chunk.started_ns = now_ns();
@@ -381,6 +392,7 @@ void Worker::run_chunk(const ChunkClaim& claim) {
   // The results of the chunk are in place (array) or in the ring; the parent takes the ring after it has seen
   // this.
   chunk.owner.store(chunk_owner(claim.generation, chunk_done), std::memory_order_seq_cst);
+  next_turn();
   slot_.job.store(no_job, std::memory_order_release);
   // Only looks from here on: if the job is another one by now, the parent has seen the end and needs no
   // waking. Of the last two workers each has subtracted before it stored, so the later one sees 0 after both
@@ -396,10 +408,13 @@ void Worker::run_chunk(const ChunkClaim& claim) {
 void Worker::send(ResultHeader header, ByteView message, std::span<const ByteView> buffers) {
   comes_before_results();
   const std::vector<shm::BlockPtr> named = parcel_.take();
+  shm::BlockPtr own;
   const bool in_block = named.empty() && (!buffers.empty() || message.size() > inline_result_limit);
   if (!named.empty()) {
     // The parent may come to it when this worker has long let go of them: the message keeps them.
-    header.message = make_message(message, buffers, named);
+    own = make_message(message, buffers, named);
+    shm::add_ref(own->offset());  // the ring's
+    header.message = own->offset();
     message = {};
   } else if (in_block) {
     header.block_size = wire::packet_size(message, buffers);
@@ -478,6 +493,7 @@ void run_worker(shm::Segment board, const WorkerBirth& birth) {
   if (const int threads = BoardView(board.data()).board().inner_threads; threads > 0)
     limit_inner_threads(threads);
   slot.pid.store(::getpid());
+  slot.thread.store(shm::watching_races() ? shm::this_thread_token() : 0);
   slot.anchor.store(reinterpret_cast<std::uint64_t>(&run_worker));
   std::array<void*, max_frames> around;
   slot.outer_frames.store(static_cast<std::uint32_t>(capture_stack(around)));

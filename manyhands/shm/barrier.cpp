@@ -115,7 +115,8 @@ class Barrier::Look {
     // Not while the action runs, nor for one that waits for the round to end which it is not part of.
     if (come(visit_.begun) < visit_.state->parties && come_before < visit_.state->parties) {
       sweep_now_and_then();
-      found = all_stuck_in(*barrier_.block_);
+      const Offset barrier = barrier_.block_->offset();
+      found = all_stuck_in({.doors = {barrier}, .targets = {barrier}});
     }
     const auto here =
         std::count_if(found.begin(), found.end(), [](const auto& stuck) { return !stuck.joins; });
@@ -223,7 +224,7 @@ bool Barrier::is_over(const Visit& visit) const {
   return outcome_of(visit.begun, visit.state->word.load(std::memory_order_acquire)) != Outcome::open;
 }
 
-std::size_t Barrier::wait(Duration timeout, const Where& where) const {
+std::size_t Barrier::wait(TimeLimit timeout, const Where& where) const {
   point(OpKind::set, block_->offset(), where);
   State& here = state();
   Visit visit{0, 0, intern(where), &here};
@@ -300,7 +301,7 @@ void Barrier::complete(const Visit& visit) const {
 }
 
 // Blocks until the round is over; breaks it at the end of the timeout.
-void Barrier::sleep(const Visit& visit, Duration timeout) const {
+void Barrier::sleep(const Visit& visit, TimeLimit timeout) const {
   State& here = state();
   const ThreadToken me = this_thread_token();
   const bool bounded = timeout != Deadline::never;

@@ -44,7 +44,7 @@ struct BarrierOptions {
   // that participant's own handle: copies have it, in this process and in forked ones, but it does not travel
   // in messages.
   std::function<void()> action{};
-  Duration timeout = Deadline::never;  // of wait() without one
+  TimeLimit timeout = Deadline::never;  // of wait() without one
 };
 
 class Barrier {
@@ -63,7 +63,7 @@ class Barrier {
   // 0. What any of them did before is seen by all afterwards. Throws BrokenBarrier; if the timeout passes,
   // all do; and what the action throws.
   std::size_t wait(const Where& where = Where::current()) const { return wait(timeout(), where); }
-  std::size_t wait(Duration timeout, const Where& where = Where::current()) const;
+  std::size_t wait(TimeLimit timeout, const Where& where = Where::current()) const;
 
   // Breaks the barrier. Does not block.
   void abort(const Where& where = Where::current()) const;
@@ -92,7 +92,7 @@ class Barrier {
   void tell_waiters() const noexcept;
   void complete(const Visit& visit) const;
   void run_action(const Visit& visit) const;
-  void sleep(const Visit& visit, Duration timeout) const;
+  void sleep(const Visit& visit, TimeLimit timeout) const;
   bool is_over(const Visit& visit) const;
   class Look;
   bool break_round(std::uint64_t begun, Why why, shm::ThreadToken who, shm::Site site) const noexcept;

@@ -42,6 +42,14 @@ class BlockRegistry {
     return enter(payload);
   }
 
+  bool is_named(Offset payload) noexcept {
+    BlockPtr block;  // let go of after the mutex: it may be the last one by then
+    const std::lock_guard lock(mutex_);
+    const auto found = blocks_.find(payload);
+    if (found != blocks_.end()) block = found->second.lock();
+    return block != nullptr && block->is_named();
+  }
+
   void forget(Block& block) noexcept {
     {
       const std::lock_guard lock(mutex_);
@@ -101,9 +109,12 @@ BlockPtr Block::attach(Offset payload, BlockKind kind) {
   return BlockRegistry::instance().attach(payload, kind);
 }
 
+bool Block::is_named(Offset payload) noexcept { return BlockRegistry::instance().is_named(payload); }
+
 Block::~Block() { BlockRegistry::instance().forget(*this); }
 
 NamedBlocks::NamedBlocks(std::vector<BlockPtr> blocks) noexcept : blocks_(std::move(blocks)) {
+  if (!blocks_.empty()) count_named(+1);
   for (const auto& block : blocks_) block->named_.fetch_add(1);
 }
 
@@ -116,7 +127,9 @@ NamedBlocks& NamedBlocks::operator=(NamedBlocks&& other) noexcept {
 }
 
 void NamedBlocks::clear() noexcept {
+  if (blocks_.empty()) return;
   for (const auto& block : blocks_) block->named_.fetch_sub(1);
+  count_named(-1);
   blocks_.clear();
 }
 

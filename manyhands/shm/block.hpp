@@ -42,6 +42,8 @@ class Block {
   std::uint64_t size() const noexcept { return header_of(offset_).size; }
   // Whether messages of this process name it that lie outside of the heap, and so have no references.
   bool is_named() const noexcept { return named_.load() != 0; }
+  // The same of the block at `payload`; false if this process does not hold it.
+  static bool is_named(Offset payload) noexcept;
 
  private:
   friend class BlockRegistry;

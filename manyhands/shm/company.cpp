@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/own_thread.hpp"
@@ -18,11 +19,20 @@ bool is_alone_with(const Block& block) noexcept {
   return header_of(block.offset()).refs.load() <= 1 && !block.is_named() && alone_in_process();
 }
 
-bool Company::is_gone() noexcept {
+bool Company::is_gone() {
   if (!next_look_.passed()) return false;
   next_look_ = Deadline(every);
   sweep_now_and_then();  // somebody may have been killed with nobody to tell
-  return !bounded_ && is_alone_with(block_);
+  if (bounded_) return false;
+  if (meeting_.doors.empty()) {
+    if (is_alone_with(block_)) return true;
+    meeting_ = {.doors = {block_.offset()}, .targets = {block_.offset()}};
+  }
+  std::vector<StuckThread> found = all_stuck_in(meeting_);
+  const bool again = !found.empty() && found == last_;
+  last_ = std::move(found);
+  if (!last_.empty()) next_look_ = Deadline(to_be_sure);
+  return again;
 }
 
 void throw_alone(const char* what, Offset object, Site site, const char* could) {
@@ -30,26 +40,39 @@ void throw_alone(const char* what, Offset object, Site site, const char* could) 
                           what, describe_target(object), describe(site), could));
 }
 
-std::vector<StuckThread> all_stuck_in(const Block& block) {
-  if (block.is_named()) return {};
-  const std::vector<pid_t> holders = holders_of(block.offset());
-  if (holders.size() != header_of(block.offset()).refs.load()) return {};  // messages may name it
-  std::size_t threads = 0;                                                 // that are to be stuck
-  for (const pid_t pid : holders) {
-    const std::size_t count = pid == ::getpid() ? static_cast<std::size_t>(busy_threads()) : threads_of(pid);
-    if (count == 0) return {};  // not known
-    threads += count;
-  }
+std::vector<StuckThread> all_stuck_in(const Meeting& meeting) {
   const HeapView heap = own_heap();
-  std::vector<WaitEdge> waits;  // without time limit, of threads of the holders
-  for (const ThreadToken token : live_threads()) {
-    if (std::find(holders.begin(), holders.end(), describe_thread(token).pid) == holders.end()) continue;
+  std::vector<WaitEdge> waits;  // without time limit
+  for (const ThreadToken token : entered_threads()) {
     const auto edge = read_wait(token, heap);
     if (edge && !edge->bounded) waits.push_back(*edge);
   }
+  std::set<pid_t> holders;
+  for (const Offset door : meeting.doors) {
+    if (Block::is_named(door)) return {};
+    const std::size_t refs = header_of(door).refs.load();
+    if (refs > waits.size()) return {};  // some process that knows it waits for nothing; cheap, and the rule
+    const std::vector<pid_t> here = holders_of(door);
+    if (here.size() != refs) return {};  // messages may name it
+    holders.insert(here.begin(), here.end());
+  }
+  std::size_t threads = 0;  // that are to be stuck
+  for (const pid_t pid : holders) {
+    const bool here = pid == ::getpid();
+    if (!here && !names_nothing(pid)) return {};
+    const std::size_t count = here ? static_cast<std::size_t>(busy_threads()) : threads_of(pid);
+    if (count == 0) return {};  // not known
+    threads += count;
+  }
+  std::erase_if(waits, [&](const WaitEdge& wait) {
+    const ThreadInfo waiter = describe_thread(wait.waiter);
+    return !waiter.alive || !holders.contains(waiter.pid) ||
+           (wait.waiter != this_thread_token() && !is_asleep(wait.waiter));
+  });
   std::map<ThreadToken, StuckThread> stuck;
   for (const WaitEdge& wait : waits) {
-    if (wait.holder == 0 && wait.target == block.offset())
+    if (wait.holder == 0 &&
+        std::find(meeting.targets.begin(), meeting.targets.end(), wait.target) != meeting.targets.end())
       stuck[wait.waiter] = {.thread = wait.waiter, .sequence = wait.sequence, .joins = false};
   }
   for (std::size_t before = 0; before != stuck.size();) {

@@ -231,7 +231,7 @@ void Condition::lock_again(std::uint32_t depth, const Where& where) const {
   if (abandoned) std::rethrow_exception(abandoned);
 }
 
-bool Condition::wait(Duration timeout, const Where& where) const {
+bool Condition::wait(TimeLimit timeout, const Where& where) const {
   require_lock("wait for", where);
   point(OpKind::wait, block_->offset(), where);
   const Deadline deadline = deadline_after(timeout);

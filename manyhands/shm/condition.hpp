@@ -53,11 +53,11 @@ class Condition {
   //   DeadlockError: taking it again would close a circle. The lock is not taken.
   //   Error, without a timeout: nobody is left who could notify (shm/company.hpp). The lock is taken.
   // What one who was notified does not use because it throws, another one gets.
-  bool wait(Duration timeout = Deadline::never, const Where& where = Where::current()) const;
+  bool wait(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) const;
 
   // wait()s until predicate() holds; it is called with the lock held. Returns what it said last.
   template <class Predicate>
-  bool wait_for(Predicate predicate, Duration timeout = Deadline::never,
+  bool wait_for(Predicate predicate, TimeLimit timeout = Deadline::never,
                 const Where& where = Where::current()) const {
     const Deadline deadline = timeout == Deadline::never ? Deadline() : Deadline(timeout);
     while (!predicate()) {
@@ -78,7 +78,7 @@ class Condition {
   [[nodiscard]] bool try_lock(const Where& where = Where::current()) const {
     return std::visit([&](const auto& lock) { return lock.try_lock(where); }, lock_);
   }
-  bool acquire(Duration timeout = Deadline::never, const Where& where = Where::current()) const {
+  bool acquire(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) const {
     return std::visit([&](const auto& lock) { return lock.acquire(timeout, where); }, lock_);
   }
   void unlock(const Where& where = Where::current()) const {

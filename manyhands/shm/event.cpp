@@ -42,7 +42,7 @@ bool Event::is_over(const Wait& wait) noexcept {
   return (now & is_on) != 0 || now / round != wait.begun / round;
 }
 
-bool Event::wait(Duration timeout, const Where& where) const {
+bool Event::wait(TimeLimit timeout, const Where& where) const {
   point(OpKind::wait, block_->offset(), where);
   // acquire: pairs with set()
   const Wait wait{word_, word_->load(std::memory_order_acquire)};
@@ -53,7 +53,7 @@ bool Event::wait(Duration timeout, const Where& where) const {
   return set;
 }
 
-bool Event::wait_slowly(const Wait& wait, Duration timeout, Site site) const {
+bool Event::wait_slowly(const Wait& wait, TimeLimit timeout, Site site) const {
   const bool bounded = timeout != Deadline::never;
   if (Scheduler* const scheduler = current_scheduler()) {
     const WaitScope scope(block_->offset(), site, {.bounded = bounded});

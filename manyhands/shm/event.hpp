@@ -43,7 +43,7 @@ class Event {
 
   // Blocks until it is set, at most `timeout` (0: looks once). Returns whether it was set. Without a timeout:
   // throws Error once nobody is left who could set it (shm/company.hpp).
-  bool wait(Duration timeout = Deadline::never, const Where& where = Where::current()) const;
+  bool wait(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) const;
 
   const shm::BlockPtr& block() const noexcept { return block_; }
   friend bool operator==(const Event& a, const Event& b) noexcept { return a.word_ == b.word_; }
@@ -59,7 +59,7 @@ class Event {
     std::uint32_t begun;  // the word when the wait began
   };
   static bool is_over(const Wait& wait) noexcept;
-  bool wait_slowly(const Wait& wait, Duration timeout, shm::Site site) const;
+  bool wait_slowly(const Wait& wait, TimeLimit timeout, shm::Site site) const;
 
   shm::BlockPtr block_;
   shm::FutexWord* word_;  // in this process; valid while block_ is held

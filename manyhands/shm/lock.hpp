@@ -4,12 +4,12 @@
 //   mh::Lock lock;                                  // or lock{{.name = "accounts"}}
 //   mh::Process p{[=] { std::scoped_lock guard(lock); ... }};
 //
-// Like Python's, and unlike a mutex, a Lock may be released by another thread or process than took it. It
-// knows its holder, and where in the source it was taken. A holder that ends without releasing it is found
-// out within 100 ms of waiting (LockAbandoned, or see WhenAbandoned). Threads that wait for each other in a
-// circle get, exactly one of them, a DeadlockError that names all of them; a thread that would wait for
-// itself gets one at once. After 5 s of waiting a line on stderr says for whom (MANYHANDS_LOCK_WARN=seconds,
-// 0: never).
+// Like Python's, and unlike a mutex, a Lock may be released by another thread or process than took it; but a
+// circle of waits counts as a deadlock whoever else might have released a lock of it. It knows its holder,
+// and where in the source it was taken. A holder that ends without releasing it is found out within 100 ms of
+// waiting (LockAbandoned, or see WhenAbandoned). Threads that wait for each other in a circle get, exactly
+// one of them, a DeadlockError that names all of them; a thread that would wait for itself gets one at once.
+// After 5 s of waiting a line on stderr says for whom (MANYHANDS_LOCK_WARN=seconds, 0: never).
 //
 // Copies refer to the same lock, also in other processes. All operations are const, so that lambdas that
 // captured a copy need not be mutable. Any process, any thread.
@@ -62,11 +62,11 @@ class AnyLock {
   template <class Rep, class Period>
   [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout,
                                   const Where& where = Where::current()) const {
-    return acquire(to_duration(timeout), where);
+    return acquire(timeout, where);
   }
   [[nodiscard]] bool try_lock_until(std::chrono::steady_clock::time_point deadline,
                                     const Where& where = Where::current()) const {
-    return acquire(deadline - std::chrono::steady_clock::now(), where);
+    return acquire(TimeLimit::until(deadline), where);
   }
 
   // Blocks until the lock is taken. Throws LockAbandoned, DeadlockError.
@@ -76,12 +76,10 @@ class AnyLock {
   }
 
   // Python's: as lock(), or try_lock_for() with a timeout; 0 tries once.
-  bool acquire(Duration timeout = Deadline::never, const Where& where = Where::current()) const {
+  bool acquire(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) const {
     if (take_free(where)) [[likely]]
       return true;
-    return take_slowly(
-        timeout == Deadline::never ? Deadline() : Deadline(timeout < Duration(0) ? Duration(0) : timeout),
-        where);
+    return take_slowly(Deadline(timeout), where);
   }
 
   // Whether anybody has it.
@@ -129,14 +127,6 @@ class AnyLock {
   void release_slowly(const Where& where) const;
   void release_if_held_slowly() const noexcept;
   void after_release(std::uint32_t before) const;  // wakes a waiter; throws Error if the lock was free
-
-  template <class Rep, class Period>
-  static Duration to_duration(const std::chrono::duration<Rep, Period>& time) noexcept {
-    using Wide = std::chrono::duration<double, std::nano>;
-    if (Wide(time) >= Wide(Deadline::never)) return Deadline::never;
-    if (Wide(time) <= Wide(0)) return Duration(0);
-    return std::chrono::ceil<Duration>(time);
-  }
 
   // The time as notes have it: some milliseconds old, and five times as cheap as now_ns().
   static std::int64_t coarse_ns() noexcept {

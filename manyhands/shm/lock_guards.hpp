@@ -133,7 +133,8 @@ class std::unique_lock<L> {
   template <class Clock, class Length>
   unique_lock(L& target, const std::chrono::time_point<Clock, Length>& deadline,
               const Where& where = Where::current())
-      : lock_(&target), owns_(target.try_lock_for(deadline - Clock::now(), where)) {}
+      : lock_(&target),
+        owns_(target.try_lock_for(manyhands::Duration(manyhands::TimeLimit::until(deadline)), where)) {}
   template <class Rep, class Period>
   unique_lock(L& target, const std::chrono::duration<Rep, Period>& timeout,
               const Where& where = Where::current())
@@ -166,7 +167,7 @@ class std::unique_lock<L> {
   template <class Clock, class Length>
   bool try_lock_until(const std::chrono::time_point<Clock, Length>& deadline,
                       const Where& where = Where::current()) {
-    return try_lock_for(deadline - Clock::now(), where);
+    return try_lock_for(manyhands::Duration(manyhands::TimeLimit::until(deadline)), where);
   }
   void unlock() {
     if (!owns_)

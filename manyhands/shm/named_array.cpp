@@ -38,8 +38,10 @@ const bool tidies = [] {
 }();
 
 std::string path_of(const std::string& name) {
-  if (name.empty() || name.size() > 200 || name.find('/') != std::string::npos || name == "." || name == "..")
-    throw Error(fmt::format("'{}' cannot name shared memory: 1 to 200 characters without '/'", name));
+  constexpr std::string_view forbidden("/\0", 2);
+  if (name.empty() || name.size() > 200 || name.find_first_of(forbidden) != std::string::npos ||
+      name == "." || name == "..")
+    throw Error(fmt::format("'{}' cannot name shared memory: 1 to 200 characters without '/' and NUL", name));
   return "/" + name;
 }
 
@@ -65,7 +67,7 @@ void remove_orphaned_names() noexcept {
   while (const dirent* entry = ::readdir(folder)) {
     std::array<char, 260> path{};
     const std::size_t length = std::strlen(entry->d_name);
-    if (length == 0 || length > 200 || entry->d_name[0] == '.') continue;
+    if (length == 0 || length > 200) continue;
     path[0] = '/';
     std::memcpy(path.data() + 1, entry->d_name, length);
     const UniqueFd fd(::shm_open(path.data(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0));

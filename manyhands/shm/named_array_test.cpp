@@ -40,7 +40,9 @@ TEST_CASE("a named array is seen by who opens it, and by plain POSIX calls, unti
 }
 
 TEST_CASE("the name of a killed creator goes when another named array is made") {
-  const std::string name = name_for_test("killed");
+  std::string name = name_for_test("killed");
+  SUBCASE("") {}
+  SUBCASE("hidden from ls") { name.insert(0, "."); }
   const pid_t child = ::fork();
   if (child == 0) {
     const auto a = NamedArray<int>::create(name, 10);
@@ -55,6 +57,7 @@ TEST_CASE("the name of a killed creator goes when another named array is made") 
 
 TEST_CASE("names and memory that cannot be are errors") {
   for (const char* name : {"", "a/b", "..", "/x"}) CHECK_THROWS_AS(NamedArray<int>::create(name, 1), Error);
+  CHECK_THROWS_AS(NamedArray<int>::create(std::string("a\0b", 3), 1), Error);
   CHECK_THROWS_AS(NamedArray<int>::create(name_for_test("large"), std::size_t{1} << 50), ResourceExhausted);
   CHECK_FALSE(exists(name_for_test("large")));
   const std::string foreign = name_for_test("foreign");

@@ -1,5 +1,7 @@
 #include "manyhands/shm/participants.hpp"
 
+#include "manyhands/shm/race.hpp"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -53,6 +55,7 @@ struct alignas(process_slot_size) ProcessSlot {
   std::atomic<std::uint64_t> start;    // clock ticks since boot, from /proc; 0: not yet written
   std::atomic<Offset> holdings;        // the first chunk
   Name name;
+  std::atomic<std::int32_t> named;  // see count_named(); by that process
 };
 static_assert(sizeof(ProcessSlot) == process_slot_size);
 
@@ -196,6 +199,7 @@ ProcessSlot* enter_process(This& me) noexcept {
       if (slot.pid.load(std::memory_order_relaxed) != 0 || !slot.pid.compare_exchange_strong(expected, pid))
         continue;
       slot.holdings.store(0, std::memory_order_relaxed);
+      slot.named.store(0, std::memory_order_relaxed);
       write_name(slot.name, me.name.empty() ? fmt::format("process {}", pid) : me.name);
       slot.start.store(stat.start, std::memory_order_release);
       me.slot = &slot;
@@ -316,6 +320,25 @@ bool is_alive(ThreadToken token) noexcept { return token != 0 && thread_lives(to
 bool has_left(ThreadToken token) noexcept {
   const ThreadSlot& slot = slot_of(token, tables());
   return !is_current(token, slot) || slot.state.load(std::memory_order_acquire) != used;
+}
+
+bool is_asleep(ThreadToken token) noexcept {
+  const ThreadSlot& slot = slot_of(token, tables());
+  Stat stat;
+  return is_current(token, slot) &&
+         read_thread_stat(slot.pid.load(std::memory_order_relaxed), slot.tid.load(std::memory_order_acquire),
+                          stat) == Look::seen &&
+         stat.state == 'S';
+}
+
+std::vector<ThreadToken> entered_threads() {
+  std::vector<ThreadToken> found;
+  for (std::uint32_t index = 0; index < max_threads; ++index) {
+    const ThreadSlot& slot = threads()[index];
+    if (slot.state.load(std::memory_order_acquire) == used)
+      found.push_back((slot.generation.load(std::memory_order_acquire) << slot_bits) | index);
+  }
+  return found;
 }
 
 std::vector<ThreadToken> live_threads() { return live_threads(tables()); }
@@ -447,6 +470,20 @@ std::vector<pid_t> holders_of(Offset payload) {
   return found;
 }
 
+void count_named(int change) noexcept {
+  This& me = self();
+  const std::lock_guard lock(me.mutex);
+  if (me.slot != nullptr) me.slot->named.fetch_add(change);
+}
+
+bool names_nothing(pid_t pid) noexcept {
+  for (std::uint32_t i = 0; i < max_processes; ++i) {
+    const ProcessSlot& slot = processes()[i];
+    if (slot.pid.load(std::memory_order_acquire) == pid) return slot.named.load() == 0;
+  }
+  return false;
+}
+
 std::size_t threads_of(pid_t pid) noexcept {
   std::array<char, 32> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/task", pid);
@@ -473,8 +510,12 @@ void sweep_slot(ProcessSlot& slot, std::int32_t pid) noexcept {
     ThreadSlot& thread = threads()[index];
     if (thread.state.load(std::memory_order_relaxed) == used &&
         thread.pid.load(std::memory_order_relaxed) == pid &&
-        thread.process_start.load(std::memory_order_relaxed) == slot.start.load(std::memory_order_relaxed))
+        thread.process_start.load(std::memory_order_relaxed) == slot.start.load(std::memory_order_relaxed)) {
+      // What it did comes before what others see of its end.
+      if (watching_races())
+        race::joined((thread.generation.load(std::memory_order_relaxed) << slot_bits) | index);
       thread.state.store(ended, std::memory_order_release);
+    }
   }
   Offset chunk = slot.holdings.load(std::memory_order_acquire);
   while (chunk != 0) {

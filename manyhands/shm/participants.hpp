@@ -65,6 +65,12 @@ bool is_alive(ThreadToken token) noexcept;
 // and not yet swept. Some nanoseconds.
 bool has_left(ThreadToken token) noexcept;
 
+// Whether the thread sleeps in the kernel: neither runs, nor could, nor was stopped. False in doubt. Reads
+// /proc.
+bool is_asleep(ThreadToken token) noexcept;
+
+// All threads that have an entry, also those that were killed and not yet swept.
+std::vector<ThreadToken> entered_threads();
 // All threads that have an entry and live.
 std::vector<ThreadToken> live_threads();
 std::vector<ThreadToken> live_threads(const Tables& tables);
@@ -94,6 +100,10 @@ void unhold(Offset payload, HoldEntry entry) noexcept;
 
 // The live processes that hold the block. Reads /proc.
 std::vector<pid_t> holders_of(Offset payload);
+// Messages of this process that name blocks and have no references to them, as those in a pool's board: one
+// more or fewer. names_nothing: whether a process has none; false in doubt.
+void count_named(int change) noexcept;
+bool names_nothing(pid_t pid) noexcept;
 // How many threads the process has; 0 if that cannot be found out.
 std::size_t threads_of(pid_t pid) noexcept;
 

@@ -78,6 +78,7 @@ int resize(int fd, std::size_t size_bytes) noexcept {
 }
 
 Segment Segment::create(std::size_t size_bytes) {
+  fill_standard_descriptors();
   UniqueFd fd(::memfd_create("manyhands", MFD_CLOEXEC));
   if (!fd) throw_errno("create a shared segment");
   if (const int error = resize(fd.get(), size_bytes); error != 0) {

@@ -24,7 +24,7 @@ Semaphore::Semaphore(std::int64_t permits, std::int64_t most)
   state_->word.store(static_cast<std::uint32_t>(permits), std::memory_order_release);
 }
 
-bool Semaphore::acquire_slowly(Duration timeout, const Where& where) const {
+bool Semaphore::acquire_slowly(TimeLimit timeout, const Where& where) const {
   const Site site = intern(where);
   const Offset object = block_->offset();
   bool taken = false;

@@ -50,7 +50,7 @@ class Semaphore {
 
   // Takes a permit; blocks until there is one, at most `timeout` (0: tries once). Returns whether it got one.
   // Without a timeout: throws Error once nobody is left who could give one (shm/company.hpp).
-  bool acquire(Duration timeout = Deadline::never, const Where& where = Where::current()) const {
+  bool acquire(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) const {
     if (shm::detail::watch.load(std::memory_order_relaxed) == 0 && take(0)) [[likely]]
       return true;
     return acquire_slowly(timeout, where);
@@ -97,7 +97,7 @@ class Semaphore {
     }
     return false;
   }
-  bool acquire_slowly(Duration timeout, const Where& where) const;
+  bool acquire_slowly(TimeLimit timeout, const Where& where) const;
   bool acquire_asleep(const Deadline& deadline, shm::Site site) const;
 
   shm::BlockPtr block_;

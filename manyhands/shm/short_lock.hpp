@@ -21,7 +21,13 @@ class ShortLock {
     const ThreadToken me = this_thread_token();
     std::uint32_t free = 0;
     // acquire: what the last owner wrote
-    if (!word_.compare_exchange_strong(free, me, std::memory_order_acquire)) wait(me);
+    if (!word_.compare_exchange_strong(free, me, std::memory_order_acquire)) static_cast<void>(wait(me, {}));
+  }
+  // As lock(), at most until `deadline`: the owner may be stopped. Returns whether the lock was taken.
+  [[nodiscard]] bool try_lock_until(const Deadline& deadline) noexcept {
+    const ThreadToken me = this_thread_token();
+    std::uint32_t free = 0;
+    return word_.compare_exchange_strong(free, me, std::memory_order_acquire) || wait(me, deadline);
   }
   void unlock() noexcept {
     if ((word_.exchange(0, std::memory_order_release) & waiters) != 0) futex_wake(word_);
@@ -29,7 +35,7 @@ class ShortLock {
 
  private:
   static constexpr std::uint32_t waiters = std::uint32_t{1} << 31;
-  void wait(ThreadToken me) noexcept;
+  bool wait(ThreadToken me, const Deadline& deadline) noexcept;
 
   FutexWord word_;  // 0: free; else the owner's token, and `waiters` if somebody may sleep
 };

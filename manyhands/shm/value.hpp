@@ -84,7 +84,7 @@ class ValueLock : public RLock {
                                     const Where& where = Where::current()) const {
     return RLock::try_lock_until(deadline, where) && begin();
   }
-  bool acquire(Duration timeout = Deadline::never, const Where& where = Where::current()) const {
+  bool acquire(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) const {
     return RLock::acquire(timeout, where) && begin();
   }
   void unlock(const Where& where = Where::current()) const {

@@ -6,8 +6,8 @@
 
 namespace manyhands::task {
 
-void throw_timeout(const Progress& progress, Duration timeout) {
-  const double seconds = std::chrono::duration<double>(timeout).count();
+void throw_timeout(const Progress& progress, TimeLimit timeout) {
+  const double seconds = std::chrono::duration<double>(Duration(timeout)).count();
   if (progress.total.value_or(1) > 1) {
     throw Timeout(fmt::format("no result within {} s: {} of {} items are done; they go on", seconds,
                               progress.done, *progress.total));

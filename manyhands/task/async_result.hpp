@@ -22,7 +22,7 @@ class AsyncResult;
 
 namespace task {
 
-[[noreturn]] void throw_timeout(const Progress& progress, Duration timeout);
+[[noreturn]] void throw_timeout(const Progress& progress, TimeLimit timeout);
 [[noreturn]] void throw_not_ready();
 [[noreturn]] void throw_empty();
 Duration serial_time(const std::vector<TaskMetadata>& tasks);
@@ -64,7 +64,7 @@ class [[nodiscard]] AsyncResult {
   // Blocks until the outcome is known, at most `timeout`. Returns the value; throws the task's own exception
   // (with its RemoteError nested if it ran elsewhere), Cancelled, WorkerDied, DeadlineExceeded, or Timeout if
   // the time is over, in which case the task goes on.
-  decltype(auto) get(Duration timeout = Deadline::never) & {
+  decltype(auto) get(TimeLimit timeout = Deadline::never) & {
     wait_or_throw(timeout);
     if constexpr (std::is_void_v<T>) {
       static_cast<void>(state_->value());
@@ -72,7 +72,7 @@ class [[nodiscard]] AsyncResult {
       return state_->value();  // const T&, valid while this result lives
     }
   }
-  T get(Duration timeout = Deadline::never) && {
+  T get(TimeLimit timeout = Deadline::never) && {
     wait_or_throw(timeout);
     if constexpr (std::is_void_v<T>) {
       static_cast<void>(state_->take());
@@ -82,7 +82,7 @@ class [[nodiscard]] AsyncResult {
   }
 
   // Blocks until the outcome is known, at most `timeout`. Returns whether it is.
-  bool wait(Duration timeout = Deadline::never) const { return state().wait(Deadline(timeout)); }
+  bool wait(TimeLimit timeout = Deadline::never) const { return state().wait(Deadline(timeout)); }
 
   // Whether the outcome is known. Does not block.
   bool ready() const {
@@ -112,9 +112,9 @@ class [[nodiscard]] AsyncResult {
   template <class F, class OnError>
   auto then(F f, OnError on_error) {
     using U = std::decay_t<decltype(task::call_then(f, state()))>;
-    auto next = std::make_shared<task::LocalState<U>>();
+    auto next = std::make_shared<task::LocalState<U>>(state_);
     auto source = state_;
-    state().on_ready([f = std::move(f), on_error = std::move(on_error), next, source]() mutable {
+    source->on_ready([f = std::move(f), on_error = std::move(on_error), next, source]() mutable {
       try {
         if (const auto error = source->error()) {
           on_error(error);
@@ -213,7 +213,7 @@ class [[nodiscard]] AsyncResult {
     if (state_ == nullptr) task::throw_empty();
     return *state_;
   }
-  void wait_or_throw(Duration timeout) {
+  void wait_or_throw(TimeLimit timeout) {
     if (!state().wait(Deadline(timeout))) task::throw_timeout(state_->progress(), timeout);
   }
 

@@ -14,7 +14,7 @@ struct CallOptions {
   // A task that runs longer than this, from its start, fails with DeadlineExceeded; its worker process is
   // killed and replaced. Threads cannot be killed: there the error comes when the task ends, and
   // this_task::stop_requested() turns true at the deadline.
-  Duration deadline = Deadline::never;
+  TimeLimit deadline = Deadline::never;
   // How often a task is run again after its worker process died under it. The task must not mind being run
   // twice. Default: as the pool says (0).
   std::optional<int> retries = {};
@@ -23,16 +23,16 @@ struct CallOptions {
 struct MapOptions {
   // Items that a worker takes at a time; 0: chosen so that each worker takes about 256 times.
   std::size_t chunk = 0;
-  Duration deadline = Deadline::never;  // of one item; see CallOptions
-  std::optional<int> retries = {};      // of one item; see CallOptions
+  TimeLimit deadline = Deadline::never;  // of one item; see CallOptions
+  std::optional<int> retries = {};       // of one item; see CallOptions
   // Called in the thread that waits, at most ten times a second and once at the end.
   ProgressFunction progress = {};
 };
 
 struct StreamOptions {
-  std::size_t chunk = 1;                // items per task
-  std::size_t window = 0;               // tasks in flight at most; 0: four per worker
-  Duration deadline = Deadline::never;  // of one task
+  std::size_t chunk = 1;                 // items per task
+  std::size_t window = 0;                // tasks in flight at most; 0: four per worker
+  TimeLimit deadline = Deadline::never;  // of one task
   std::optional<int> retries = {};
   ProgressFunction progress = {};  // called in the thread that iterates
 };

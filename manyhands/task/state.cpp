@@ -76,16 +76,27 @@ void ManualWait::notify() {
   bell().rung.notify_all();
 }
 
-bool ManualWait::wait(const StateBase& state, const Deadline& deadline) {
-  return state.ready() || wait_for_bell([&] { return state.ready(); }, deadline);
+bool ManualWait::wait(const StateBase& state, const Source& source, const Deadline& deadline) {
+  if (state.ready()) return true;
+  if (source != nullptr && !source->wait(deadline)) return state.ready();
+  return wait_for_bell([&] { return state.ready(); }, deadline);
 }
 
-void ManualWait::wait_any(std::span<StateBase* const> states, const Deadline& deadline) {
-  wait_for_bell(
-      [&] {
-        return std::any_of(states.begin(), states.end(), [](const StateBase* s) { return s->ready(); });
-      },
-      deadline);
+void ManualWait::wait_any(std::span<StateBase* const> states, std::span<const Source> sources,
+                          const Deadline& deadline) {
+  const auto any_ready = [&] {
+    return std::any_of(states.begin(), states.end(), [](const StateBase* s) { return s->ready(); });
+  };
+  if (any_ready()) return;
+  std::vector<StateBase*> waited;
+  for (const auto& source : sources) {
+    // One that has come, or that nobody fills by way of another: its continuation rings the bell.
+    if (source == nullptr || source->ready()) waited.clear();
+    if (source == nullptr || source->ready()) break;
+    waited.push_back(source.get());
+  }
+  if (!waited.empty()) waited.front()->wait_any(waited, deadline);
+  wait_for_bell(any_ready, deadline);
 }
 
 }  // namespace manyhands::task

@@ -172,16 +172,25 @@ class ItemsState : public State<std::vector<R>> {
 };
 
 // A state that is filled by hand: of coroutines and continuations.
+//
+// What is filled once another state is ready (by then()) waits by way of that one, its source: a thread of a
+// pool runs other tasks meanwhile, and Ctrl-C is seen. The source is null if there is none, or no more.
 class ManualWait {
  public:
+  using Source = std::shared_ptr<StateBase>;
   void notify();
-  bool wait(const StateBase& state, const Deadline& deadline);
-  static void wait_any(std::span<StateBase* const> states, const Deadline& deadline);
+  bool wait(const StateBase& state, const Source& source, const Deadline& deadline);
+  static void wait_any(std::span<StateBase* const> states, std::span<const Source> sources,
+                       const Deadline& deadline);
 };
 
 template <class T>
 class LocalState final : public State<T> {
  public:
+  LocalState() = default;
+  // To be filled once `source` is ready, whose continuation does it and keeps the source until then.
+  explicit LocalState(const std::shared_ptr<StateBase>& source) : source_(source) {}
+
   void set_value(Stored<T> value) {
     this->value_.emplace(std::move(value));
     done();
@@ -190,9 +199,18 @@ class LocalState final : public State<T> {
     this->error_ = std::move(error);
     done();
   }
-  bool wait(const Deadline& deadline) override { return wait_.wait(*this, deadline); }
+  void poll() override {
+    if (const auto source = source_.lock()) source->poll();
+  }
+  bool wait(const Deadline& deadline) override { return wait_.wait(*this, source_.lock(), deadline); }
   void wait_any(std::span<StateBase* const> states, const Deadline& deadline) override {
-    ManualWait::wait_any(states, deadline);
+    std::vector<ManualWait::Source> sources;
+    for (const auto* state : states) sources.push_back(static_cast<const LocalState*>(state)->source_.lock());
+    ManualWait::wait_any(states, sources, deadline);
+  }
+  bool cancel(const CancelOptions& options) override {
+    const auto source = source_.lock();
+    return source != nullptr && source->cancel(options);
   }
 
  private:
@@ -201,6 +219,7 @@ class LocalState final : public State<T> {
     wait_.notify();
   }
   ManualWait wait_;
+  std::weak_ptr<StateBase> source_;
 };
 
 }  // namespace task

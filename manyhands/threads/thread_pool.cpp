@@ -20,8 +20,13 @@ int checked(int threads) {
 
 ThreadPool::ThreadPool(int threads) : arena_(std::make_shared<threads::ThreadArena>(checked(threads))) {}
 
+void ThreadPool::require_open() const {
+  if (closed_.load()) throw Error("this pool of threads is closed; it takes no more tasks");
+}
+
 void ThreadPool::close() {
   arena_->drain();
+  closed_.store(true);
   arena_->callbacks().close();
 }
 

@@ -35,7 +35,8 @@ class ThreadPool : public Verbs<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Waits for all that was submitted; called by a task of this pool, for all other tasks. Blocks.
+  // Waits for all that was submitted; called by a task of this pool, for all other tasks. Blocks. From then
+  // on nothing can be submitted: Error.
   void close();
 
   int size() const noexcept { return arena_->size(); }
@@ -47,9 +48,12 @@ class ThreadPool : public Verbs<ThreadPool> {
  private:
   friend class Verbs<ThreadPool>;
 
+  void require_open() const;
+
   template <class F, class... Args>
   auto start_call(const CallOptions& options, F f, Args&&... args) {
     using R = wire::ResultOf<F, wire::Travelling<Args>...>;
+    require_open();
     auto state = std::make_shared<threads::ThreadCall<R, F, wire::Travelling<Args>...>>(
         arena_, options, next_number_.fetch_add(1, std::memory_order_relaxed), std::move(f),
         std::forward<Args>(args)...);
@@ -61,6 +65,7 @@ class ThreadPool : public Verbs<ThreadPool> {
   auto start_map(const MapOptions& options, F f, Range&& items) {
     using T = ItemType<Range>;
     using R = wire::ResultOf<F, T>;
+    require_open();
     auto state = std::make_shared<threads::ThreadMap<R, F, T>>(arena_, options, std::move(f),
                                                                kept<T>(std::forward<Range>(items)));
     arena_->post(state);
@@ -81,6 +86,7 @@ class ThreadPool : public Verbs<ThreadPool> {
 
   std::shared_ptr<threads::ThreadArena> arena_;  // shared with results, which may be waited for later
   std::atomic<std::int64_t> next_number_{0};
+  std::atomic<bool> closed_{false};
 };
 
 template <class F, InputRange Range>
@@ -91,6 +97,7 @@ auto ThreadPool::map(F&& f, Range&& items, const MapOptions& options) {
                   { std::ranges::data(items) } -> std::convertible_to<const T*>;
                   std::ranges::size(items);
                 }) {
+    require_open();
     const std::decay_t<F> function(std::forward<F>(f));
     threads::MapRun<R, std::decay_t<F>, T> run(function, std::ranges::data(items), std::ranges::size(items),
                                                arena_->size(), options);

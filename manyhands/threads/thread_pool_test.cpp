@@ -264,8 +264,15 @@ TEST_CASE("a pool may be dropped by its own task") {
 
 TEST_CASE("several tasks and their caller may close a pool") {
   ThreadPool pool(3);
-  auto one = pool.apply_async([&pool] { pool.close(); });
-  auto two = pool.apply_async([&pool] { pool.close(); });
+  std::atomic<bool> submitted{false};  // a closed pool takes no second task
+  const auto close = [&] {
+    submitted.wait(false);
+    pool.close();
+  };
+  auto one = pool.apply_async(close);
+  auto two = pool.apply_async(close);
+  submitted = true;
+  submitted.notify_all();
   pool.close();
   one.get();
   two.get();
@@ -304,6 +311,49 @@ TEST_CASE("a program that ends right after its pool of threads leaks nothing") {
   const std::string command = "/proc/" + std::to_string(::getpid()) +
                               "/exe --no-skip -tc='program: a pool of threads and its end' >/dev/null";
   for (int i = 0; i < 20; ++i) REQUIRE(std::system(command.c_str()) == 0);
+}
+
+TEST_CASE("a task may wait for continuations and streams of its own pool, even of one thread") {
+  ThreadPool pool(1);
+  CHECK(pool.apply([&pool] {
+    return pool.apply_async(add, 1, 2).then([](int sum) { return sum + 1; }).get();
+  }) == 4);
+  std::atomic<int> calls{0};
+  pool.apply([&] {
+    for (auto&& nothing : pool.imap([&calls](int) { ++calls; }, std::vector<int>(5)))
+      static_cast<void>(nothing);
+    for (auto&& nothing : pool.imap_unordered([&calls](int) { ++calls; }, std::vector<int>(5)))
+      static_cast<void>(nothing);
+  });
+  CHECK(calls == 10);
+}
+
+TEST_CASE("cancelling a continuation cancels what it waits for") {
+  ThreadPool pool(1);
+  std::atomic<bool> goes_on{false};
+  auto first = pool.apply_async([&] {
+    while (!goes_on) std::this_thread::yield();
+  });
+  auto second = pool.apply_async(add, 1, 2).then([](int sum) { return sum; });
+  CHECK(second.cancel());
+  goes_on = true;
+  CHECK_THROWS_AS(second.get(), Cancelled);
+  first.get();
+}
+
+TEST_CASE("a closed pool of threads takes nothing more") {
+  ThreadPool pool(1);
+  pool.close();
+  CHECK_THROWS_WITH_AS(pool.apply(add, 1, 2), "this pool of threads is closed; it takes no more tasks",
+                       Error);
+  CHECK_THROWS_AS(pool.map(square, numbers(3)), Error);
+  CHECK_THROWS_AS(static_cast<void>(pool.map_async(square, numbers(3))), Error);
+}
+
+TEST_CASE("a chunk larger than the range is one chunk, by threads as well") {
+  ThreadPool pool(2);
+  CHECK(pool.map(square, numbers(3), {.chunk = SIZE_MAX}) == std::vector<double>{0, 1, 4});
+  CHECK(pool.map_async(square, numbers(3), {.chunk = SIZE_MAX - 1}).get() == std::vector<double>{0, 1, 4});
 }
 
 TEST_CASE("a number of threads that cannot be is refused") {

@@ -16,8 +16,9 @@ void check_deadline(Duration deadline, std::int64_t started_ns, std::int64_t ind
 
 MapCounters::MapCounters(std::size_t items, int workers, const MapOptions& options)
     : items_(items),
-      chunk_size_(std::max<std::size_t>(
-          1, options.chunk != 0 ? options.chunk : items / (static_cast<std::size_t>(workers) * 256))),
+      chunk_size_(std::max<std::size_t>(1, options.chunk != 0
+                                               ? std::min(options.chunk, items)
+                                               : items / (static_cast<std::size_t>(workers) * 256))),
       deadline_(options.deadline),
       chunks_((items + chunk_size_ - 1) / chunk_size_) {
   started_.released();

@@ -177,7 +177,8 @@ std::string message_of(const std::exception_ptr& exception) {
   try {
     std::rethrow_exception(exception);
   } catch (const std::exception& e) {
-    return e.what();
+    const char* const text = e.what();
+    return text != nullptr ? text : "";
   } catch (const std::string& text) {
     return text;
   } catch (const char* text) {
