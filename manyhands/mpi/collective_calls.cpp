@@ -161,6 +161,26 @@ int in_pieces(const ConstBuffer& send, const Buffer& recv, Launch& launch, Call 
 
 }  // namespace
 
+void require_within(CommState& state, const char* verb, Parts parts, MPI_Count size) {
+  MPI_Count at = 0;
+  for (std::size_t i = 0; i < parts.counts.size(); ++i) {
+    const MPI_Count count = parts.counts[i];
+    const MPI_Count offset = i < parts.offsets.size() ? parts.offsets[i] : at;
+    if (count < 0 || (count > 0 && (offset < 0 || offset > size - count)))
+      fail(Errc::count, verb, {.comm = state.comm},
+           fmt::format("the part of rank {} is {} elements from {} on, in memory of {}", i, count, offset,
+                       size));
+    at = offset + count;
+  }
+}
+
+void require_alike(CommState& state, const char* verb, const ConstBuffer& send, MPI_Count count) {
+  if (is_in_place(send) || send.count == count) return;
+  fail(Errc::count, verb, {.comm = state.comm},
+       fmt::format("{} elements are given, and there is memory for {}: it must be as many", send.count,
+                   count));
+}
+
 const bool checks_communicate = [] {
   const char* const value = std::getenv("MANYHANDS_CHECK");
   return value != nullptr && std::string_view(value).find("comm") != std::string_view::npos;
@@ -379,6 +399,7 @@ void reduce(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_O
 }
 
 void allreduce(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch) {
+  require_alike(state, "allreduce", send, recv.count);
   check(in_pieces(send, recv, launch,
                   [&](const void* from, void* to, int n, Launch& one) {
                     return start(one, &MPI_Allreduce, &MPI_Iallreduce, MH_INIT(MPI_Allreduce_init), from, to,
@@ -388,6 +409,7 @@ void allreduce(CommState& state, const ConstBuffer& send, const Buffer& recv, MP
 }
 
 void scan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch) {
+  require_alike(state, "scan", send, recv.count);
   check(in_pieces(send, recv, launch,
                   [&](const void* from, void* to, int n, Launch& one) {
                     return start(one, &MPI_Scan, &MPI_Iscan, MH_INIT(MPI_Scan_init), from, to, n, recv.type,
@@ -397,6 +419,7 @@ void scan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op 
 }
 
 void exscan(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op, Launch& launch) {
+  require_alike(state, "exscan", send, recv.count);
   check(in_pieces(send, recv, launch,
                   [&](const void* from, void* to, int n, Launch& one) {
                     return start(one, &MPI_Exscan, &MPI_Iexscan, MH_INIT(MPI_Exscan_init), from, to, n,
@@ -436,6 +459,7 @@ void reduce_scatter_block(CommState& state, const ConstBuffer& send, const Buffe
   const About about{.comm = state.comm, .count = recv.count, .type = recv.type};
   // The whole lies in `recv` if it is in place.
   const MPI_Count count = is_in_place(send) ? recv.count / state.size : recv.count;
+  require_alike(state, "reduce_scatter", send, recv.count * state.size);
   if (count > large_limit) {
     const std::vector<MPI_Count> counts(static_cast<std::size_t>(state.size), count);
     reduce_each(state, send, recv, counts, op, launch);
@@ -451,6 +475,9 @@ void reduce_scatter(CommState& state, const ConstBuffer& send, const Buffer& rec
                     std::span<const MPI_Count> counts, MPI_Op op, Launch& launch) {
   const About about{.comm = state.comm, .count = recv.count, .type = recv.type};
   require_parts(state, "reduce_scatter", {counts, {}});
+  MPI_Count all = 0;
+  for (const MPI_Count one : counts) all += one;
+  require_alike(state, "reduce_scatter", send, all);
   if (std::ranges::any_of(counts, [](MPI_Count count) { return count > large_limit; })) {
     reduce_each(state, send, recv, counts, op, launch);
     return;

@@ -51,6 +51,11 @@ struct Parts {
   std::span<const MPI_Count> offsets;  // empty: one part directly behind the other
 };
 
+// Throws Error (count) if a count or an offset is negative, or a part ends behind `size`.
+void require_within(CommState& state, const char* verb, Parts parts, MPI_Count size);
+// Throws Error (count) unless `send` is in place, or of `count` elements.
+void require_alike(CommState& state, const char* verb, const ConstBuffer& send, MPI_Count count);
+
 // Which form a v-collective takes; all ranks must choose alike. Only allgatherv can tell by itself, from
 // counts that all ranks know; `wide` is for more than 2^31 elements in one rank's buffer.
 enum class Width { narrow, wide };

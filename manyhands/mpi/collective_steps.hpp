@@ -150,6 +150,14 @@ struct Scaled {
     }
   }
   Parts parts() const { return {counts, offsets}; }
+  // Throws Error (count) unless all parts lie within the buffer of `size` units. A Buffer says itself what it
+  // is.
+  template <class B>
+  void require_within(CommState& state, const char* verb, MPI_Count size) const {
+    if constexpr (!std::is_same_v<B, Buffer> && !std::is_same_v<B, ConstBuffer> &&
+                  !std::is_same_v<B, InPlace>)
+      detail::require_within(state, verb, parts(), size);
+  }
   std::vector<MPI_Count> counts;
   std::vector<MPI_Count> offsets;
 };

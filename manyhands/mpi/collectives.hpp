@@ -262,15 +262,15 @@ class Collectives : public PointToPoint {
   }
   template <class S, class R, class F>
   void reduce_into(const S& send, R&& recv, const F& op, Root root = {}) const {
-    reduce_blocking("reduce", root.root, send, recv, op, detail::ReduceTo{root.root});
+    reduce_blocking("reduce", root.root, send, recv, op, detail::ReduceHere{root.root});
   }
   template <class S, class R, class F>
   Request<void> ireduce_into(const S& send, R&& recv, const F& op, Root root = {}) const {
-    return reduce_request("ireduce", send, recv, op, detail::ReduceTo{root.root});
+    return reduce_request("ireduce", send, recv, op, detail::ReduceHere{root.root});
   }
   template <class S, class R, class F>
   Persistent reduce_init(const S& send, R&& recv, const F& op, Root root = {}) const {
-    return reduce_persistent("reduce_init", send, recv, op, detail::ReduceTo{root.root});
+    return reduce_persistent("reduce_init", send, recv, op, detail::ReduceHere{root.root});
   }
 
   // The same on every rank.
@@ -484,6 +484,7 @@ class Collectives : public PointToPoint {
   auto scatterv_call(const S& send, const Counts& parts, auto& recv, Root root) const {
     return [&here = state("scatterv"), from = send_buffer(send), scaled = detail::Scaled<S>(parts),
             to = recv_buffer(recv), root, width = parts.width()](detail::Launch& launch) {
+      if (here.rank == root.root) scaled.template require_within<S>(here, "scatterv", from.count);
       detail::scatterv(here, from, scaled.parts(), to, root.root, width, launch);
     };
   }
@@ -496,6 +497,7 @@ class Collectives : public PointToPoint {
   auto gatherv_call(const auto& send, R& recv, const Counts& parts, Root root) const {
     return [&here = state("gatherv"), from = send_buffer(send), scaled = detail::Scaled<R>(parts),
             to = recv_buffer(recv), root, width = parts.width()](detail::Launch& launch) {
+      if (here.rank == root.root) scaled.template require_within<R>(here, "gatherv", to.count);
       detail::gatherv(here, from, to, scaled.parts(), root.root, width, launch);
     };
   }
@@ -509,6 +511,7 @@ class Collectives : public PointToPoint {
   auto allgatherv_call(const auto& send, R& recv, const Counts& parts) const {
     return [&here = state("allgatherv"), from = send_buffer(send), scaled = detail::Scaled<R>(parts),
             to = recv_buffer(recv)](detail::Launch& launch) {
+      scaled.template require_within<R>(here, "allgatherv", to.count);
       detail::allgatherv(here, from, to, scaled.parts(), launch);
     };
   }
@@ -524,6 +527,8 @@ class Collectives : public PointToPoint {
             to = recv_buffer(recv), received = detail::Scaled<R>(recv_parts),
             width = Counts{.counts = {}, .large = send_parts.large || recv_parts.large}.width()](
                detail::Launch& launch) {
+      sent.template require_within<S>(here, "alltoallv", from.count);
+      received.template require_within<R>(here, "alltoallv", to.count);
       detail::alltoallv(here, from, sent.parts(), to, received.parts(), width, launch);
     };
   }

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <random>
 #include <string>
 
 #include "manyhands/mpi/comm.hpp"
+#include "tests/mpi_samples.hpp"
 
 namespace manyhands::mpi {
 namespace {
@@ -583,6 +585,39 @@ TEST_CASE("a wrong root, number of items or size is an error that says so") {
   std::vector<int> uneven(static_cast<std::size_t>(comm.size()) + 1);
   int one = 0;
   if (comm.size() > 1) CHECK(code_of([&] { comm.allgather_into(one, uneven); }) == Errc::count);
+}
+
+TEST_CASE("memory that is too small for what was asked for is refused before MPI sees it") {
+  const Comm& comm = world();
+  const auto n = static_cast<std::size_t>(comm.size());
+  const std::vector<int> send(6, 1);
+  std::vector<int> small(3);
+  std::vector<int> large(20);
+  const std::vector<MPI_Count> six(n, 6);
+  const std::vector<MPI_Count> negative(n, -1);
+  const std::vector<MPI_Count> far(n, 60);
+  const Root here{.root = comm.rank()};
+  const auto refused = [](auto call) { CHECK(test::code_of(call) == Errc::count); };
+  refused([&] { comm.gatherv_into(send, small, {six}, here); });
+  refused([&] { comm.allgatherv_into(send, small, {six}); });
+  refused([&] { comm.allgatherv_into(send, small, {negative}); });
+  refused([&] { comm.scatterv_into(send, {far}, large, here); });
+  refused([&] { comm.alltoallv_into(send, {far}, large, {far}); });
+  refused([&] { comm.iallgatherv_into(send, small, {six}).get(); });
+  for (std::vector<int>* recv : {&small, &large}) {
+    refused([&] { comm.reduce_into(send, *recv, std::plus<>(), here); });
+    refused([&] { comm.allreduce_into(send, *recv, std::plus<>()); });
+    refused([&] { comm.scan_into(send, *recv, std::plus<>()); });
+    refused([&] { comm.exscan_into(send, *recv, std::plus<>()); });
+    refused([&] { comm.iallreduce_into(send, *recv, std::plus<>()).get(); });
+  }
+  refused([&] { comm.reduce_scatter_into(send, large, std::plus<>()); });
+  // In memory with room to spare, and with parts in any order.
+  std::vector<int> room(7 * n);
+  std::vector<MPI_Count> offsets(n);
+  for (std::size_t i = 0; i < n; ++i) offsets[i] = static_cast<MPI_Count>(6 * (n - 1 - i));
+  comm.allgatherv_into(send, room, {six, offsets});
+  CHECK(std::accumulate(room.begin(), room.end(), 0) == static_cast<int>(6 * n));
 }
 
 }  // namespace

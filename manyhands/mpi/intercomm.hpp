@@ -363,6 +363,7 @@ class Intercomm : public PointToPoint {
     checked("scatterv", root);
     return [&here = state("scatterv"), from = as_buffer(send), scaled = detail::Scaled<S>(parts),
             to = as_writable(recv), root](detail::Launch& launch) {
+      if (root.root == root_here) scaled.template require_within<S>(here, "scatterv", from.count);
       detail::inter_scatterv(here, from, scaled.parts(), to, root.root, launch);
     };
   }
@@ -377,6 +378,7 @@ class Intercomm : public PointToPoint {
     checked("gatherv", root);
     return [&here = state("gatherv"), from = as_buffer(send), scaled = detail::Scaled<R>(parts),
             to = as_writable(recv), root](detail::Launch& launch) {
+      if (root.root == root_here) scaled.template require_within<R>(here, "gatherv", to.count);
       detail::inter_gatherv(here, from, to, scaled.parts(), root.root, launch);
     };
   }
@@ -390,6 +392,7 @@ class Intercomm : public PointToPoint {
   auto allgatherv_call(const auto& send, R& recv, const Counts& parts) const {
     return [&here = state("allgatherv"), from = as_buffer(send), scaled = detail::Scaled<R>(parts),
             to = as_writable(recv)](detail::Launch& launch) {
+      scaled.template require_within<R>(here, "allgatherv", to.count);
       detail::inter_allgatherv(here, from, to, scaled.parts(), launch);
     };
   }
@@ -403,6 +406,8 @@ class Intercomm : public PointToPoint {
   auto alltoallv_call(const S& send, const Counts& send_parts, R& recv, const Counts& recv_parts) const {
     return [&here = state("alltoallv"), from = as_buffer(send), sent = detail::Scaled<S>(send_parts),
             to = as_writable(recv), received = detail::Scaled<R>(recv_parts)](detail::Launch& launch) {
+      sent.template require_within<S>(here, "alltoallv", from.count);
+      received.template require_within<R>(here, "alltoallv", to.count);
       detail::alltoallv(here, from, sent.parts(), to, received.parts(), detail::Width::narrow, launch);
     };
   }

@@ -112,6 +112,9 @@ PartitionedSend::PartitionedSend(detail::CommState& state, ConstBuffer data, int
                                  int tag)
     : impl_(std::make_unique<Impl>()) {
   impl_->partitions = partitions;
+  if (dest == MPI_PROC_NULL)
+    throw Unsupported("psend_init",
+                      "MPICH 4.0 crashes in a partitioned message to MPI_PROC_NULL: leave it out");
   detail::check(MPI_Psend_init(data.data, partitions, part_of(data.count, partitions, "psend_init"),
                                data.type, dest, tag, state.comm, MPI_INFO_NULL, &impl_->native),
                 "psend_init",

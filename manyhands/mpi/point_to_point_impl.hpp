@@ -18,13 +18,22 @@ void receive_matched_into(CommState& state, MPI_Message& message, T& data, MPI_S
   receive_matched(state, message, as_writable(data), status);
 }
 
+// The object in a message of `bytes`; from proc_null an empty one, if there is such a thing.
+template <class T>
+T object_that_came(ByteView bytes, CommState& state, const MPI_Status& status) {
+  if constexpr (std::default_initializable<T>) {
+    if (status.MPI_SOURCE == MPI_PROC_NULL) return T{};
+  }
+  return unpack_object<T>(bytes, about_message(state, status));
+}
+
 template <class T>
 T unpack_matched(CommState& state, MPI_Message& message, MPI_Status& status) {
   Scratch& scratch = thread_scratch();
   const MPI_Count bytes = bytes_of(status);
   std::byte* const data = scratch.room(static_cast<std::size_t>(bytes));
   receive_matched(state, message, {data, bytes, MPI_BYTE}, status);
-  T value = unpack_object<T>({data, static_cast<std::size_t>(bytes)}, about_message(state, status));
+  T value = object_that_came<T>({data, static_cast<std::size_t>(bytes)}, state, status);
   scratch.trim();
   return value;
 }
@@ -159,7 +168,16 @@ template <class T>
 class LateObject final : public LateSteps<Yields<T>> {
  public:
   using LateSteps<Yields<T>>::LateSteps;
-  T take() override { return std::move(*value_); }
+  T take() override {
+    if (value_) return std::move(*value_);
+    // Cancelled: as for a plain value, an empty one.
+    if constexpr (std::default_initializable<T>) {
+      return T{};
+    } else {
+      fail(Errc::request, "irecv", {.comm = this->comm_.comm},
+           "the receive was cancelled: there is no value");
+    }
+  }
 
  private:
   void matched(MPI_Message message, const MPI_Status& status) override {
@@ -167,8 +185,8 @@ class LateObject final : public LateSteps<Yields<T>> {
     this->start(message, {scratch_.room(static_cast<std::size_t>(bytes_)), bytes_, MPI_BYTE});
   }
   void arrived(const MPI_Status& status) override {
-    value_.emplace(unpack_object<T>({scratch_.room(0), static_cast<std::size_t>(bytes_)},
-                                    about_message(this->comm_, status)));
+    value_.emplace(
+        object_that_came<T>({scratch_.room(0), static_cast<std::size_t>(bytes_)}, this->comm_, status));
   }
   Scratch scratch_;
   MPI_Count bytes_ = 0;
@@ -212,8 +230,7 @@ class LateInto final : public LateSteps<Yields<void>> {
     if constexpr (Resizable<T>) {
       static_cast<void>(to_status(status).count<std::ranges::range_value_t<T>>());
     } else if constexpr (Packed<T>) {
-      data_ = unpack_object<T>({scratch_.room(0), static_cast<std::size_t>(bytes_)},
-                               about_message(this->comm_, status));
+      data_ = object_that_came<T>({scratch_.room(0), static_cast<std::size_t>(bytes_)}, this->comm_, status);
     } else if constexpr (Plain<T> && !std::ranges::range<T>) {
       require_bytes(this->comm_, status, sizeof(T));
     }

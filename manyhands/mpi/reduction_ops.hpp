@@ -68,6 +68,15 @@ struct ReduceTo {
     reduce(state, send, recv, op, root, launch);
   }
 };
+// The same within one group, where the root gets as many as it gives.
+struct ReduceHere {
+  int root;
+  void operator()(CommState& state, const ConstBuffer& send, const Buffer& recv, MPI_Op op,
+                  Launch& launch) const {
+    if (state.rank == root) require_alike(state, "reduce", send, recv.count);
+    reduce(state, send, recv, op, root, launch);
+  }
+};
 template <class Counts>
 struct ReduceScatterBy {
   Counts counts;

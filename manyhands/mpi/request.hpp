@@ -270,13 +270,28 @@ inline constexpr bool is_request = false;
 template <class T>
 inline constexpr bool is_request<Request<T>> = true;
 
+namespace detail {
+// Whether the request is empty, done, or failed; why the first one failed goes into `failure`.
+template <class T>
+bool is_over(Request<T>& request, std::exception_ptr& failure) {
+  try {
+    return !request.valid() || request.test();
+  } catch (...) {
+    if (!failure) failure = std::current_exception();
+    return true;
+  }
+}
+}  // namespace detail
+
 // Blocks until all are done. Of several requests a tuple of their values (std::monostate for void); of a
 // range of requests a vector of their values, or nothing. The requests are empty then. If some failed, the
-// others are waited for first.
+// others are waited for first, and keep their values.
 template <class... T>
 auto wait_all(Request<T>&... requests) {
   detail::Backoff backoff;
-  while (!(requests.test() & ... & true)) backoff.pause();
+  std::exception_ptr failure;
+  while (!(detail::is_over(requests, failure) & ... & true)) backoff.pause();
+  if (failure) std::rethrow_exception(failure);
   const auto take = []<class U>(Request<U>& request) {
     if constexpr (std::is_void_v<U>) {
       request.get();
@@ -293,13 +308,13 @@ template <std::ranges::forward_range Requests>
 auto wait_all(Requests&& requests) {
   using T = typename std::ranges::range_value_t<Requests>::value_type;
   detail::Backoff backoff;
+  std::exception_ptr failure;
   for (bool all = false; !all;) {
     all = true;
-    for (auto& request : requests) {
-      if (request.valid() && !request.test()) all = false;
-    }
+    for (auto& request : requests) all = detail::is_over(request, failure) && all;
     if (!all) backoff.pause();
   }
+  if (failure) std::rethrow_exception(failure);
   if constexpr (std::is_void_v<T>) {
     for (auto& request : requests) {
       if (request.valid()) request.get();

@@ -149,12 +149,57 @@ TEST_CASE("probes look at a message, and take it out of the way") {
   sent.get();
 }
 
+TEST_CASE("a cancelled receive gives an empty value, of whatever type") {
+  const Comm comm = self().dup();
+  auto number = comm.irecv<int>({.source = 0, .tag = 1});
+  auto texts = comm.irecv<std::vector<std::string>>({.source = 0, .tag = 2});
+  auto map = comm.irecv<std::map<int, std::string>>({.source = 0, .tag = 3});
+  number.cancel();
+  texts.cancel();
+  map.cancel();
+  CHECK(number.get() == 0);
+  CHECK(texts.get().empty());
+  CHECK(map.get().empty());
+}
+
+TEST_CASE("of several requests of which one fails, the others are done when wait_all throws") {
+  const Comm& comm = world();
+  const auto run = [&](auto wait) {
+    auto wrong = comm.irecv<std::vector<std::map<int, int>>>({.source = left_of(comm), .tag = 31});
+    auto text = comm.isend(std::string("no number"), {.dest = right_of(comm), .tag = 31});
+    auto right = comm.irecv<std::vector<std::map<int, int>>>({.source = left_of(comm), .tag = 32});
+    auto sent = comm.isend(std::vector<std::map<int, int>>{{{1, 2}}}, {.dest = right_of(comm), .tag = 32});
+    CHECK_THROWS_AS(wait(wrong, right), Error);
+    CHECK(right.get().at(0).at(1) == 2);
+    sent.get();
+    text.get();
+  };
+  run([](auto& a, auto& b) { static_cast<void>(wait_all(a, b)); });
+  run([](auto& a, auto& b) {
+    std::vector<std::remove_cvref_t<decltype(a)>> both;
+    both.push_back(std::move(a));
+    both.push_back(std::move(b));
+    try {
+      static_cast<void>(wait_all(both));
+    } catch (...) {
+      b = std::move(both.back());
+      throw;
+    }
+  });
+}
+
 TEST_CASE("messages to nobody and from nobody do nothing") {
   const Comm& comm = world();
   comm.send(1, {.dest = proc_null});
   CHECK(comm.recv<int>({.source = proc_null}) == 0);
   CHECK(comm.recv<std::vector<int>>({.source = proc_null}).empty());
   CHECK(comm.recv<std::map<int, int>>({.source = proc_null}).empty());
+  struct Named {
+    std::string name = "nobody";
+    int number = 7;
+  };
+  CHECK(comm.recv<Named>({.source = proc_null}).name == "nobody");
+  CHECK(comm.irecv<Named>({.source = proc_null}).get().number == 7);
   comm.isend(std::string("x"), {.dest = proc_null}).get();
   CHECK(comm.sendrecv<int>(5, {.dest = proc_null}, {.source = proc_null}) == 0);
 }
