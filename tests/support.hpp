@@ -3,8 +3,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,6 +101,7 @@ class Program {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) std::abort();
     stderr_ = ends[0];
+    ::fcntl(stderr_, F_SETFL, O_NONBLOCK);
     pid_ = ::fork();
     if (pid_ == 0) {
       ::dup2(ends[1], STDERR_FILENO);
@@ -120,26 +123,40 @@ class Program {
   Program& operator=(const Program&) = delete;
 
   void signal(int signal) const { ::kill(pid_, signal); }
-  // Blocks until it ends; its status as of waitpid.
+  // Blocks until it ends, and takes what it writes meanwhile; its status as of waitpid.
   int wait() {
+    const int ended = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
+    std::array<pollfd, 2> polled{{{ended, POLLIN, 0}, {stderr_, POLLIN, 0}}};
+    while (::poll(polled.data(), polled.size(), -1) >= 0 && polled[0].revents == 0) {
+      if (!take_errors()) polled[1].fd = -1;
+    }
+    ::close(ended);
     int status = 0;
     ::waitpid(pid_, &status, 0);
     ended_ = true;
     return status;
   }
   // What it wrote to stderr; blocks until all who hold it have closed it.
-  std::string errors() const {
-    std::string text;
-    std::array<char, 4096> part{};
-    for (ssize_t size = 0; (size = ::read(stderr_, part.data(), part.size())) > 0;)
-      text.append(part.data(), static_cast<std::size_t>(size));
-    return text;
+  std::string errors() {
+    pollfd polled{stderr_, POLLIN, 0};
+    while (take_errors()) ::poll(&polled, 1, -1);
+    return errors_;
   }
   std::vector<pid_t> alive() const { return processes_with(marker_); }
   pid_t pid() const noexcept { return pid_; }
 
  private:
+  // Reads what is there; false once nobody can write any more.
+  bool take_errors() {
+    std::array<char, 4096> part{};
+    ssize_t size = 0;
+    while ((size = ::read(stderr_, part.data(), part.size())) > 0)
+      errors_.append(part.data(), static_cast<std::size_t>(size));
+    return size < 0;
+  }
+
   std::string marker_;
+  std::string errors_;
   int stderr_ = -1;
   pid_t pid_ = -1;
   bool ended_ = false;

@@ -534,6 +534,8 @@ void Crew::shut_down() {
   }
   callbacks_.close();
   const MutexLock lock(mutex_);
+  // Nobody ends the chunks that were open when all workers were lost, and what waits for them holds this crew.
+  for (auto& map : maps_) map = {};
   spawner_.reset();
 }
 

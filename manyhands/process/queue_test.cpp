@@ -433,8 +433,7 @@ TEST_CASE("a waiter counts as company while somebody waits with a time limit, or
   const Event e;
   Process late{[](const Event& event) {
                  const Event never;
-                 CHECK_FALSE(never.wait(1500ms));
-                 event.set();
+                 if (!never.wait(1500ms)) event.set();
                },
                e};
   CHECK(e.wait());
