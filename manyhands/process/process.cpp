@@ -97,6 +97,13 @@ std::uint64_t next_number() {
 class RealProcess final : public ProcessLife {
  public:
   RealProcess(shm::BlockPtr block, Start start) : block_(std::move(block)), start_(start) {}
+  ~RealProcess() override {
+    if (!has_ended(record())) return;  // detached
+    const MutexLock lock(children().mutex);
+    children().records.remove(block_);
+  }
+  RealProcess(const RealProcess&) = delete;
+  RealProcess& operator=(const RealProcess&) = delete;
 
   bool join(const Deadline& deadline, const std::source_location& where) override {
     // First until its main thread is known: a Lock may make the two wait for each other.
