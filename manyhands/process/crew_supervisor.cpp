@@ -534,7 +534,7 @@ void Crew::shut_down() {
   }
   callbacks_.close();
   const MutexLock lock(mutex_);
-  // Nobody ends the chunks that were open when all workers were lost, and what waits for them holds this crew.
+  // Nobody ends the chunks that were open when all workers were lost, and who waits for them holds the crew.
   for (auto& map : maps_) map = {};
   spawner_.reset();
 }
