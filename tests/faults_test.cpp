@@ -142,6 +142,21 @@ TEST_CASE("own exceptions arrive as themselves once they are registered, others 
   check_usable(pool);
 }
 
+TEST_CASE("the death of a worker of a pool inside a task arrives as what it is") {
+  mh::Pool pool(1);
+  try {
+    pool.apply([] {
+      mh::Pool inner(1);
+      inner.apply([] { ::raise(SIGKILL); });
+    });
+    FAIL("nothing was thrown");
+  } catch (const mh::WorkerDied& e) {
+    CHECK(e.signal() == SIGKILL);
+    REQUIRE(mh::remote_error(e) != nullptr);
+    CHECK(mh::remote_error(e)->place().pid == pool.pids().front());
+  }
+}
+
 TEST_CASE("the exception of the lowest item that failed is thrown, and the others are dropped") {
   mh::Pool pool(2);
   const FlagFile runs;

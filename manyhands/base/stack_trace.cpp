@@ -93,7 +93,8 @@ std::string demangle(const char* mangled) {
 // the reference to its neighbour __cxa_init_primary_exception makes sure of, and throws simply go unnoted.
 extern "C" {
 void* manyhands_cxa_neighbour() noexcept asm("__cxa_init_primary_exception");
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the name is the C++ ABI's
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming,readability-redundant-declaration):
+// the name is the C++ ABI's
 #if defined(__clang__)
 using ThrownType = std::type_info;  // as <cxxabi.h> declares it
 #else
@@ -112,6 +113,6 @@ void __cxa_throw(void* object, ThrownType* type, void (*destructor)(void*)) {
   next(object, type, destructor);
   __builtin_unreachable();
 }
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming,readability-redundant-declaration)
 }
 #endif

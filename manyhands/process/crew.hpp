@@ -228,11 +228,11 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void pump(Completions& done) MH_REQUIRES(mutex_);
   void drain(std::uint32_t worker, Completions& done) MH_REQUIRES(mutex_);
   void handle(std::uint32_t worker, ByteView message, Completions& done) MH_REQUIRES(mutex_);
-  void finish_call(std::uint32_t cell, Outcome outcome, Completions& done) MH_REQUIRES(mutex_);
-  void advance_job(std::uint32_t job, std::uint32_t cursor, Completions& done) MH_REQUIRES(mutex_);
-  std::uint32_t scan_job(std::uint32_t job) const MH_REQUIRES(mutex_);
-  void fail_map(std::uint32_t job, Outcome outcome, Completions& done) MH_REQUIRES(mutex_);
-  std::vector<ChunkRun> chunk_runs(std::uint32_t job) const MH_REQUIRES(mutex_);
+  void finish_call(std::uint32_t index, Outcome outcome, Completions& done) MH_REQUIRES(mutex_);
+  void advance_job(std::uint32_t index, std::uint32_t cursor, Completions& done) MH_REQUIRES(mutex_);
+  std::uint32_t scan_job(std::uint32_t index) const MH_REQUIRES(mutex_);
+  void fail_map(std::uint32_t index, Outcome outcome, Completions& done) MH_REQUIRES(mutex_);
+  std::vector<ChunkRun> chunk_runs(std::uint32_t index) const MH_REQUIRES(mutex_);
   void update_job_limit() MH_REQUIRES(mutex_);
   bool results_wait() const noexcept;
   bool worker_needs_this_core() const noexcept;

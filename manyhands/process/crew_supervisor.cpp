@@ -528,8 +528,8 @@ void Crew::shut_down() {
       }
     }
     complete(done);
-    std::vector<pollfd> polled;
-    for (const int fd : fds) polled.push_back({fd, POLLIN, 0});
+    std::vector<pollfd> polled(fds.size());
+    std::transform(fds.begin(), fds.end(), polled.begin(), [](int fd) { return pollfd{fd, POLLIN, 0}; });
     static_cast<void>(::poll(polled.data(), polled.size(), 50));
   }
   callbacks_.close();

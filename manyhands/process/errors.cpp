@@ -12,6 +12,13 @@
 #include "manyhands/wire/remote_error.hpp"
 
 namespace manyhands {
+
+template <>
+struct wire::Codec<WorkerDied> {
+  static void pack(Writer& writer, const WorkerDied& error) { wire::pack(writer, error.death()); }
+  static WorkerDied unpack(Reader& reader) { return WorkerDied(wire::unpack<Death>(reader)); }
+};
+
 namespace {
 
 // Errors of pools inside tasks, and of the workers themselves, arrive as what they are.
@@ -20,7 +27,7 @@ namespace {
     register_exception<PoolBroken>() && register_exception<DeadlineExceeded>() &&
     register_exception<LockAbandoned>() && register_exception<DeadlockError>() &&
     register_exception<BrokenBarrier>() && register_exception<QueueClosed>() &&
-    register_exception<EndOfPipe>();
+    register_exception<EndOfPipe>() && register_exception<WorkerDied>();
 
 std::string frame_text(const wire::Function& frame) {
   try {

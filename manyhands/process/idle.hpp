@@ -25,9 +25,9 @@ namespace manyhands::process {
 void wake_for_work(const BoardView& view) noexcept;
 // Wakes one worker if it sleeps, whatever for; returns whether it did.
 bool wake_worker(const BoardView& view, std::uint32_t worker) noexcept;
-// Parent only: `worker` has died or was stopped, wherever it was. Takes it out of the sets, and wakes whoever
+// Parent only: `lost` has died or was stopped, wherever it was. Takes it out of the sets, and wakes whoever
 // sleeps without being in `idle`: itself, and those that it may have been about to wake.
-void wake_after_loss(const BoardView& view, std::uint32_t worker) noexcept;
+void wake_after_loss(const BoardView& view, std::uint32_t lost) noexcept;
 // Wakes the threads of the parent that sleep, after something they may wait for was published.
 void wake_parent(const BoardView& view) noexcept;
 

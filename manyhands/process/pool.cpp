@@ -58,7 +58,7 @@ process::CrewOptions crew_options(int workers, const PoolOptions& options) {
 
 }  // namespace
 
-Pool::Pool(int workers, PoolOptions options)
+Pool::Pool(int workers, const PoolOptions& options)
     : options_(crew_options(workers, options)), exceptions_(std::uncaught_exceptions()) {
   workers_ = static_cast<int>(options_.workers);
   // A worker that makes a pool has the token of its own core.

@@ -85,7 +85,7 @@ class Pool : public Verbs<Pool> {
   // at most as many as there are free cores, and one (placement.hpp): size() tells. Returns before they run.
   // Throws Error if a fork is not safe (other threads run and mh::init was not called), for more than 1024 or
   // fewer than 0 workers, and for options that cannot be met.
-  explicit Pool(int workers = 0, PoolOptions options = {});
+  explicit Pool(int workers = 0, const PoolOptions& options = {});
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -215,7 +215,7 @@ std::shared_ptr<State> Pool::run_map(const MapOptions& options, F f, Range& item
     { items.block() } -> std::same_as<const shm::BlockPtr&>;
     items.first();
   };
-  std::vector<T> gathered;  // items that do not lie in one array
+  task::Items<T> gathered;  // items that do not lie in one array
   const T* plain = nullptr;
   if constexpr (in_one_array) {
     plain = std::ranges::data(items);
@@ -287,7 +287,7 @@ AsyncResult<Array<R>> Pool::map_into_async(F f, Range&& items, const Array<R>& r
     auto state = run_map<process::PoolMapInto<R>>(options, std::move(f), items, std::move(request), results);
     if (state != nullptr) return AsyncResult<Array<R>>(std::move(state));
   } else {
-    std::vector<ItemType<Range>> gathered;
+    task::Items<ItemType<Range>> gathered;
     for (auto&& item : items) gathered.emplace_back(std::forward<decltype(item)>(item));
     process::require_room(gathered.size(), results.size());
     auto state =
@@ -308,7 +308,7 @@ auto Pool::map_shared_async(F f, Range&& items, const MapOptions& options) {
     const SharedVector<R> results(Shape(std::ranges::size(items)), {.uninitialized = true});
     return map_into_async(std::move(f), items, results, options);
   } else {
-    std::vector<ItemType<Range>> gathered;
+    task::Items<ItemType<Range>> gathered;
     for (auto&& item : items) gathered.emplace_back(std::forward<decltype(item)>(item));
     const SharedVector<R> results(Shape(gathered.size()), {.uninitialized = true});
     return map_into_async(std::move(f), gathered, results, options);

@@ -66,6 +66,11 @@ TEST_CASE("items and results of every shape travel") {
         std::vector<bool>{false, true, false});
   const std::list<int> list{1, 2, 3};
   CHECK(pool.map([](int x) { return -x; }, list) == std::vector<int>{-1, -2, -3});
+  const std::vector<bool> bits{true, false, true};
+  CHECK(pool.map([](bool bit) { return bit ? 1 : 0; }, bits) == std::vector<int>{1, 0, 1});
+  int sum = 0;
+  for (const int bit : pool.imap([](bool bit) { return bit ? 1 : 0; }, bits, {.chunk = 2})) sum += bit;
+  CHECK(sum == 2);
   const std::map<std::string, int> ages{{"ada", 36}, {"bob", 7}};
   CHECK(
       pool.map([](const std::pair<const std::string, int>& p) { return p.first + std::to_string(p.second); },

@@ -403,7 +403,8 @@ bool Process::is_alive() const { return !life().exit_code().has_value(); }
 pid_t Process::pid() const { return life().pid(); }
 const std::string& Process::name() const noexcept {
   static const std::string none;
-  return life_ != nullptr ? life_->name : none;
+  if (life_ == nullptr) return none;
+  return life_->name;
 }
 std::optional<int> Process::exit_code() const { return life().exit_code(); }
 void Process::terminate() { life().signal(SIGTERM); }

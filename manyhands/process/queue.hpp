@@ -86,7 +86,7 @@ class QueueCore {
   // Returns whether the message was put in before the deadline.
   bool put(const wire::Writer& writer, const std::vector<shm::BlockPtr>& named, const Deadline& deadline,
            const std::source_location& where);
-  bool get(TakenMessage& message, const Deadline& deadline, const std::source_location& where);
+  bool get(TakenMessage& taken, const Deadline& deadline, const std::source_location& where);
   // Blocks until a get() would find something or the end of the queue, or the deadline.
   bool wait_for_message(const Deadline& deadline, const std::source_location& where);
   void close(const std::source_location& where);
@@ -100,7 +100,7 @@ class QueueCore {
 
  private:
   template <class Ready>
-  bool wait_until(Ready ready, shm::FutexWord& word, shm::FutexWord& sleepers, const char* what,
+  bool wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord& sleepers, const char* what,
                   const Deadline& deadline, const std::source_location& where);
 
   shm::BlockPtr block_;

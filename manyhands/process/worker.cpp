@@ -429,7 +429,8 @@ void Worker::send(ResultHeader header, ByteView message, std::span<const ByteVie
     slot_.ring_full.store(1);
     wake_supervisor_if_wanted();
     wake_parent(view_);
-    if ((space = ring_.try_reserve(size)) != nullptr) break;
+    space = ring_.try_reserve(size);
+    if (space != nullptr) break;
     static_cast<void>(shm::futex_wait(slot_.ring_full, 1));
   }
   std::memcpy(space, &header, sizeof header);

@@ -84,6 +84,7 @@ std::vector<StuckThread> all_stuck_in(const Meeting& meeting) {
   }
   if (stuck.size() != threads) return {};
   std::vector<StuckThread> all;
+  all.reserve(stuck.size());
   for (const auto& [token, thread] : stuck) all.push_back(thread);
   return all;
 }

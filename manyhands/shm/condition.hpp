@@ -104,7 +104,8 @@ class Condition {
 
   State& state() const noexcept { return shm::at<State>(block_->offset()); }
   const shm::AnyLock& any_lock() const noexcept {
-    return std::visit([](const shm::AnyLock& lock) -> const shm::AnyLock& { return lock; }, lock_);
+    if (const auto* simple = std::get_if<Lock>(&lock_)) return *simple;
+    return std::get<RLock>(lock_);
   }
   void require_lock(const char* what, const Where& where) const;
   Waiter& enter() const;

@@ -19,7 +19,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "manyhands/shm/lock.hpp"
+#include "manyhands/shm/lock.hpp"  // NOLINT(misc-header-include-cycle)
 
 namespace manyhands::shm {
 

@@ -57,7 +57,7 @@ struct ThreadInfo {
 };
 // Who `token` is or was. The name of a thread that ended long ago may be unknown.
 ThreadInfo describe_thread(ThreadToken token);
-ThreadInfo describe_thread(ThreadToken token, const Tables& tables);
+ThreadInfo describe_thread(ThreadToken token, const Tables& where);
 // Whether the thread can still do anything: false if it ended, or its process did (a zombie counts as ended).
 // Reads /proc: some microseconds.
 bool is_alive(ThreadToken token) noexcept;
@@ -73,8 +73,8 @@ bool is_asleep(ThreadToken token) noexcept;
 std::vector<ThreadToken> entered_threads();
 // All threads that have an entry and live.
 std::vector<ThreadToken> live_threads();
-std::vector<ThreadToken> live_threads(const Tables& tables);
-Waiting& waiting_of(ThreadToken token, const Tables& tables) noexcept;
+std::vector<ThreadToken> live_threads(const Tables& where);
+Waiting& waiting_of(ThreadToken token, const Tables& where) noexcept;
 
 // Names this process for reports; without it, "main" or "process PID". Threads entered from now on carry it.
 void name_this_process(std::string_view name) noexcept;
@@ -110,11 +110,11 @@ std::size_t threads_of(pid_t pid) noexcept;
 // All blocks of one kind that any process holds, each once.
 std::vector<Offset> held_blocks(BlockKind kind);
 // The same in a mapping of any heap.
-std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, const Tables& tables);
+std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, const Tables& where);
 
-// Gives back what dead processes held. Cheap when none died; `pid` limits it to that process. Called by the
+// Gives back what dead processes held. Cheap when none died; `only` limits it to that process. Called by the
 // zygote after each child's end, and by waits.
-void sweep(pid_t pid = 0) noexcept;
+void sweep(pid_t only = 0) noexcept;
 // The same for waits that last, of which there may be many: one of them does it, every 200 ms.
 void sweep_now_and_then() noexcept;
 

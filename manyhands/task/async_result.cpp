@@ -8,9 +8,9 @@ namespace manyhands::task {
 
 void throw_timeout(const Progress& progress, TimeLimit timeout) {
   const double seconds = std::chrono::duration<double>(Duration(timeout)).count();
-  if (progress.total.value_or(1) > 1) {
+  if (const auto total = progress.total.value_or(1); total > 1) {
     throw Timeout(fmt::format("no result within {} s: {} of {} items are done; they go on", seconds,
-                              progress.done, *progress.total));
+                              progress.done, total));
   }
   throw Timeout(fmt::format("no result within {} s; the task goes on", seconds));
 }

@@ -160,8 +160,8 @@ class [[nodiscard]] AsyncResult {
   }
 
   // co_await gives what get() would, and resumes in the executor's callback thread.
-  auto operator co_await() && { return Awaiter{std::move(state_)}; }
-  auto operator co_await() & { return Awaiter{state_}; }
+  auto operator co_await() && { return Awaiter<T>{std::move(state_)}; }
+  auto operator co_await() & { return Awaiter<std::add_lvalue_reference_t<const T>>{state_}; }
 
  private:
   template <class R>
@@ -193,6 +193,7 @@ class [[nodiscard]] AsyncResult {
     std::size_t index_ = 0;
   };
 
+  template <class Value>  // T, or a reference to the one that stays in the state
   struct Awaiter {
     std::shared_ptr<task::State<T>> state;
     bool await_ready() const { return state->ready(); }
@@ -200,9 +201,11 @@ class [[nodiscard]] AsyncResult {
       const auto keep = state;  // this awaiter may be gone before on_ready returns
       keep->on_ready([handle] { handle.resume(); });
     }
-    T await_resume() {
+    Value await_resume() {
       if constexpr (std::is_void_v<T>) {
         static_cast<void>(state->take());
+      } else if constexpr (std::is_reference_v<Value>) {
+        return state->value();
       } else {
         return state->take();
       }

@@ -89,6 +89,19 @@ TEST_CASE("a coroutine waits for results and is one") {
   CHECK_THROWS_WITH_AS(fails(a.result).get(), "after the wait", std::runtime_error);
 }
 
+AsyncResult<std::size_t> twice(AsyncResult<std::string>& text) {
+  const std::size_t first = (co_await text).size();
+  co_return first + (co_await text).size();
+}
+
+TEST_CASE("a result that is awaited by name keeps its value") {
+  Manual<std::string> m;
+  auto sum = twice(m.result);
+  m.state->set_value(std::string(100, 'x'));
+  CHECK(sum.get() == 200);
+  CHECK(m.result.get().size() == 100);
+}
+
 TEST_CASE("the vector that one task returned can be iterated") {
   Manual<std::vector<int>> m;
   m.state->set_value({1, 2, 3});

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "manyhands/task/async_result.hpp"
+#include "manyhands/task/items.hpp"
 #include "manyhands/task/stream.hpp"
 #include "manyhands/wire/call.hpp"
 
@@ -46,7 +47,14 @@ class Chunked {
   std::vector<wire::ResultOf<F, T>> operator()(std::vector<T>& items) const {
     std::vector<wire::ResultOf<F, T>> results;
     results.reserve(items.size());
-    for (T& item : items) results.push_back(wire::call_with(f_, item));
+    for (auto&& item : items) {
+      if constexpr (std::is_same_v<T, bool>) {
+        bool value = item;  // a vector<bool> has no elements to refer to
+        results.push_back(wire::call_with(f_, value));
+      } else {
+        results.push_back(wire::call_with(f_, item));
+      }
+    }
     return results;
   }
   const F& adapted() const noexcept { return f_; }

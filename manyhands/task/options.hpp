@@ -30,7 +30,8 @@ struct MapOptions {
 };
 
 struct StreamOptions {
-  std::size_t chunk = 1;                 // items per task
+  // Items per task. One that throws takes the results of its whole task along.
+  std::size_t chunk = 1;
   std::size_t window = 0;                // tasks in flight at most; 0: four per worker
   TimeLimit deadline = Deadline::never;  // of one task
   std::optional<int> retries = {};

@@ -1,5 +1,6 @@
 #include "manyhands/threads/arena.hpp"
 
+#include <fmt/core.h>
 #include <tbb/concurrent_queue.h>
 #include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
@@ -12,6 +13,8 @@
 #include <utility>
 
 #include "manyhands/base/cores.hpp"
+#include "manyhands/base/error.hpp"
+#include "manyhands/base/forks.hpp"
 #include "manyhands/base/left_behind.hpp"
 
 namespace manyhands::threads {
@@ -226,7 +229,7 @@ class ThreadArena::Impl {
   }
 
   // A fork of the process that made the arena has none of its threads.
-  bool has_threads() const noexcept { return ::getpid() == process_; }
+  bool has_threads() const noexcept { return forks() == forks_; }
 
   void for_each_chunk(std::size_t chunks, const std::function<void(std::size_t, int)>& body) {
     arena_.execute([&] {
@@ -246,7 +249,7 @@ class ThreadArena::Impl {
 
  private:
   int threads_;
-  pid_t process_ = ::getpid();
+  int forks_ = forks();
   tbb::task_arena arena_;
   std::shared_ptr<Jobs> jobs_;
   task::CallbackThread callbacks_;
@@ -261,6 +264,8 @@ void ThreadArena::for_each_chunk(std::size_t chunks, const std::function<void(st
   impl_->for_each_chunk(chunks, body);
 }
 bool ThreadArena::wait(const std::function<bool()>& done, const Deadline& deadline) {
+  if (done()) return true;
+  require_threads();
   return impl_->jobs().wait(done, deadline);
 }
 void ThreadArena::notify() { impl_->jobs().notify(); }
@@ -269,5 +274,13 @@ void ThreadArena::drain() {
 }
 task::CallbackThread& ThreadArena::callbacks() noexcept { return impl_->callbacks(); }
 int ThreadArena::size() const noexcept { return impl_->size(); }
+void ThreadArena::require_threads() const {
+  if (impl_->has_threads()) return;
+  throw Error(
+      fmt::format("this process (pid {}) is a fork of the one that made the pool of threads, and has none of "
+                  "its threads; "
+                  "make a pool of its own here",
+                  ::getpid()));
+}
 
 }  // namespace manyhands::threads

@@ -38,7 +38,8 @@ class ThreadArena {
   void for_each_chunk(std::size_t chunks, const std::function<void(std::size_t, int)>& body);
 
   // Blocks until done() or the deadline. A thread of the arena runs other jobs meanwhile, so that tasks that
-  // wait for tasks do not use up the threads. done() must become true through notify().
+  // wait for tasks do not use up the threads. done() must become true through notify(). Throws as
+  // require_threads() if it is not true yet.
   bool wait(const std::function<bool()>& done, const Deadline& deadline);
   // Wakes waiting threads to look again.
   void notify();
@@ -48,6 +49,8 @@ class ThreadArena {
   void drain();
   task::CallbackThread& callbacks() noexcept;
   int size() const noexcept;
+  // Throws Error in a fork of the process that made the arena, which has none of its threads.
+  void require_threads() const;
 
  private:
   class Jobs;

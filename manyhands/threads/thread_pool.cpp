@@ -21,6 +21,7 @@ int checked(int threads) {
 ThreadPool::ThreadPool(int threads) : arena_(std::make_shared<threads::ThreadArena>(checked(threads))) {}
 
 void ThreadPool::require_open() const {
+  arena_->require_threads();
   if (closed_.load()) throw Error("this pool of threads is closed; it takes no more tasks");
 }
 

@@ -72,13 +72,13 @@ class ThreadPool : public Verbs<ThreadPool> {
     return AsyncResult<task::MapValue<R>>(std::move(state));
   }
 
-  // The items as a vector of our own: the range's, if it is one that is given away, else copies.
+  // The items as an array of our own: the range's, if it is one that is given away, else copies.
   template <class T, class Range>
-  static std::vector<T> kept(Range&& items) {
-    if constexpr (std::is_same_v<Range, std::vector<T>>) {
-      return std::move(items);
+  static task::Items<T> kept(Range&& items) {
+    if constexpr (std::is_same_v<Range, task::Items<T>>) {
+      return std::forward<Range>(items);
     } else {
-      std::vector<T> copies;
+      task::Items<T> copies;
       for (auto&& item : items) copies.emplace_back(std::forward<decltype(item)>(item));
       return copies;
     }

@@ -76,6 +76,8 @@ TEST_CASE(
 TEST_CASE("items of lists and maps, tuples by starmap") {
   ThreadPool pool(2);
   CHECK(pool.map([](int x) { return -x; }, std::list<int>{1, 2}) == std::vector<int>{-1, -2});
+  CHECK(pool.map([](bool bit) { return !bit; }, std::vector<bool>{true, false}) ==
+        std::vector<bool>{false, true});
   const std::map<int, int> m{{1, 10}, {2, 20}};
   CHECK(pool.map([](const std::pair<const int, int>& p) { return p.first + p.second; }, m) ==
         std::vector<int>{11, 22});
@@ -289,9 +291,20 @@ TEST_CASE("a pool can be closed and destroyed in a fork of its process") {
   const pid_t child = ::fork();
   if (child == 0) {
     ::alarm(10);  // instead of waiting for threads that only the parent has
+    const auto refused = [](auto use) {
+      try {
+        use();
+        return false;
+      } catch (const Error& e) {
+        return std::string(e.what()).find("is a fork of the one that made the pool of threads") !=
+               std::string::npos;
+      }
+    };
+    const bool errors = refused([&] { static_cast<void>(pool->apply_async(add, 1, 2)); }) &&
+                        refused([&] { pool->map(square, numbers(3)); }) && refused([&] { running.get(); });
     pool->close();
     pool.reset();
-    ::_exit(result.get() == 3 ? 0 : 1);
+    ::_exit(errors && result.get() == 3 ? 0 : 1);
   }
   int status = -1;
   CHECK(::waitpid(child, &status, 0) == child);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "manyhands/task/async_result.hpp"
+#include "manyhands/task/items.hpp"
 #include "manyhands/task/this_task.hpp"
 #include "manyhands/threads/arena.hpp"
 #include "manyhands/wire/call.hpp"
@@ -219,7 +220,7 @@ class MapCounters {
  protected:
   // Runs `compute(item)` for the items of a chunk, minding stop and deadline.
   template <class Compute>
-  void run_items(std::size_t chunk, int worker, const Compute& compute);
+  void run_items(std::size_t index, int worker, const Compute& compute);
 
  private:
   struct Chunk {
@@ -332,7 +333,7 @@ using MapStateBase =
 template <class R, class F, class T>
 class ThreadMap final : public ArenaState<MapStateBase<R>> {
  public:
-  ThreadMap(std::shared_ptr<ThreadArena> arena, const MapOptions& options, F f, std::vector<T> items)
+  ThreadMap(std::shared_ptr<ThreadArena> arena, const MapOptions& options, F f, task::Items<T> items)
       : ArenaState<MapStateBase<R>>(arena),
         f_(std::move(f)),
         items_(std::move(items)),
@@ -390,7 +391,7 @@ class ThreadMap final : public ArenaState<MapStateBase<R>> {
 
  private:
   F f_;
-  std::vector<T> items_;
+  task::Items<T> items_;
   MapRun<R, F, T> run_;
   std::atomic<bool> item_watched_{false};  // somebody waits for single items
   std::mutex results_mutex_;

@@ -3,12 +3,17 @@
 #include <cxxabi.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <any>
+#include <array>
 #include <filesystem>
 #include <functional>
+#include <future>
+#include <ios>
 #include <map>
 #include <new>
 #include <optional>
+#include <regex>
 #include <system_error>
 #include <variant>
 
@@ -17,6 +22,20 @@
 #include "manyhands/wire/error.hpp"
 
 namespace manyhands {
+
+// The task was itself one that got a RemoteError: it goes on with its own place.
+template <>
+struct wire::Codec<RemoteError> {
+  static void pack(Writer& writer, const RemoteError& error) {
+    wire::pack(writer, error.record());
+    wire::pack(writer, error.place());
+  }
+  static RemoteError unpack(Reader& reader) {
+    auto record = wire::unpack<ErrorRecord>(reader);
+    return {std::move(record), wire::unpack<Place>(reader)};
+  }
+};
+
 namespace {
 
 std::string place_text(const Place& place) {
@@ -29,8 +48,11 @@ std::string place_text(const Place& place) {
 }
 
 std::string error_text(const ErrorRecord& record, const Place& place) {
-  if (record.message.empty()) return fmt::format("{} threw a {}", place_text(place), record.type);
-  return fmt::format("{} threw {}: {}", place_text(place), record.type, record.message);
+  std::string text = record.message.empty()
+                         ? fmt::format("{} threw a {}", place_text(place), record.type)
+                         : fmt::format("{} threw {}: {}", place_text(place), record.type, record.message);
+  for (const auto& cause : record.causes) text += fmt::format("; caused by {}", cause);
+  return text;
 }
 
 struct Known {
@@ -48,14 +70,22 @@ struct PlainCodec {
   }
 };
 
+// The categories that every process has.
+const std::array<const std::error_category*, 4> categories{
+    &std::generic_category(), &std::system_category(), &std::iostream_category(), &std::future_category()};
+
 void pack_code(wire::Writer& writer, const std::error_code& code) {
-  writer.boolean(code.category() == std::system_category());
+  const auto* const found = std::find(categories.begin(), categories.end(), &code.category());
+  if (found == categories.end())
+    throw WireError(fmt::format("error category {} is not known to other processes", code.category().name()));
+  writer.integer(found - categories.begin());
   writer.integer(code.value());
 }
 
 std::error_code unpack_code(wire::Reader& reader) {
-  const bool system = reader.boolean();
-  return {reader.integral<int>(), system ? std::system_category() : std::generic_category()};
+  const auto category = reader.integral<std::uint32_t>();
+  if (category >= categories.size()) throw WireError(fmt::format("error category {} is not known", category));
+  return {reader.integral<int>(), *categories[category]};
 }
 
 // what() is "context: text of the code"; the context alone is not accessible, so the text of the code is cut
@@ -66,22 +96,42 @@ std::string context_of(const std::system_error& e) {
   return text.ends_with(suffix) ? text.substr(0, text.size() - suffix.size()) : text;
 }
 
+// std::system_error and what is made like it.
+template <class E>
 struct SystemErrorCodec {
   static void pack(wire::Writer& writer, const std::exception_ptr& exception) {
     try {
       std::rethrow_exception(exception);
-    } catch (const std::system_error& e) {
-      if (e.code().category() != std::system_category() && e.code().category() != std::generic_category()) {
-        throw WireError(
-            fmt::format("error category {} is not known to other processes", e.code().category().name()));
-      }
+    } catch (const E& e) {
       pack_code(writer, e.code());
       writer.string(context_of(e));
     }
   }
   static void rethrow(wire::Reader& reader) {
     const auto code = unpack_code(reader);
-    std::throw_with_nested(std::system_error(code, std::string(reader.string())));
+    std::throw_with_nested(E(std::string(reader.string()), code));
+  }
+};
+template <>
+void SystemErrorCodec<std::system_error>::rethrow(wire::Reader& reader) {
+  const auto code = unpack_code(reader);
+  std::throw_with_nested(std::system_error(code, std::string(reader.string())));
+}
+
+// Exceptions that are made from a number; their message follows from it.
+template <class E, class Code>
+struct NumberedCodec {
+  static void pack(wire::Writer& writer, const std::exception_ptr& exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::future_error& e) {
+      writer.integer(e.code().value());
+    } catch (const std::regex_error& e) {
+      writer.integer(static_cast<int>(e.code()));
+    }
+  }
+  static void rethrow(wire::Reader& reader) {
+    std::throw_with_nested(E(static_cast<Code>(reader.integral<int>())));
   }
 };
 
@@ -137,7 +187,16 @@ class Registry {
     add_plain<std::exception, std::bad_exception, std::bad_alloc, std::bad_array_new_length, std::bad_cast,
               std::bad_typeid, std::bad_function_call, std::bad_optional_access, std::bad_variant_access,
               std::bad_weak_ptr, std::bad_any_cast>();
-    add(typeid(std::system_error), {SystemErrorCodec::pack, SystemErrorCodec::rethrow});
+    add(typeid(std::system_error),
+        {SystemErrorCodec<std::system_error>::pack, SystemErrorCodec<std::system_error>::rethrow});
+    add(typeid(std::ios_base::failure),
+        {SystemErrorCodec<std::ios_base::failure>::pack, SystemErrorCodec<std::ios_base::failure>::rethrow});
+    using Future = NumberedCodec<std::future_error, std::future_errc>;
+    add(typeid(std::future_error), {Future::pack, Future::rethrow});
+    using Regex = NumberedCodec<std::regex_error, std::regex_constants::error_type>;
+    add(typeid(std::regex_error), {Regex::pack, Regex::rethrow});
+    add(typeid(RemoteError),
+        {wire::ExceptionCodec<RemoteError>::pack, wire::ExceptionCodec<RemoteError>::rethrow});
     add(typeid(std::filesystem::filesystem_error),
         {FilesystemErrorCodec::pack, FilesystemErrorCodec::rethrow});
     add(typeid(SystemError), {OurSystemErrorCodec::pack, OurSystemErrorCodec::rethrow});
@@ -190,9 +249,40 @@ std::string message_of(const std::exception_ptr& exception) {
   }
 }
 
+// Mangled. The standard library's own types stand for what they derive from: _Nested_exception<E>, which
+// std::throw_with_nested throws, for E, and __ios_failure for ios_base::failure. Empty for an exception of
+// another language.
 std::string type_name_of(const std::exception_ptr& exception) {
-  const auto* type = exception.__cxa_exception_type();
-  return type != nullptr ? type->name() : "";
+  const std::type_info* type = exception.__cxa_exception_type();
+  if (type == nullptr) return "";
+  const std::string name = demangle(type->name());
+  if (name.starts_with("std::_")) {
+    if (const auto* single = dynamic_cast<const abi::__si_class_type_info*>(type))
+      type = single->__base_type;
+    else if (const auto* several = dynamic_cast<const abi::__vmi_class_type_info*>(type))
+      type = several->__base_info[0].__base_type;
+  }
+  return type->name();
+}
+
+// What was nested in it, each as "type: message", outermost first.
+std::vector<std::string> causes_of(std::exception_ptr exception) {
+  constexpr std::size_t most = 16;
+  std::vector<std::string> causes;
+  while (causes.size() < most) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::nested_exception& outer) {
+      exception = outer.nested_ptr();
+    } catch (...) {
+      return causes;
+    }
+    if (exception == nullptr) return causes;
+    const std::string message = message_of(exception);
+    const std::string type = demangle(type_name_of(exception).c_str());
+    causes.push_back(message.empty() ? type : fmt::format("{}: {}", type, message));
+  }
+  return causes;
 }
 
 }  // namespace
@@ -236,6 +326,7 @@ ErrorRecord record_of(const std::exception_ptr& exception, std::span<const void*
   const std::string name = type_name_of(exception);
   record.type = name.empty() ? "exception of a foreign language" : demangle(name.c_str());
   record.message = message_of(exception);
+  record.causes = causes_of(exception);
   for (const void* frame : stack) {
     try {
       record.stack.push_back(function_at(frame));

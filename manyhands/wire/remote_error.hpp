@@ -4,7 +4,11 @@
 //
 // ErrorRecord is the data, made once where the exception was caught. to_exception() turns it into what get()
 // throws:
-//   a known type (std's, manyhands', registered ones)  -> that type again, with the RemoteError nested inside
+//   a known type (std's, manyhands', registered ones)  -> that type again, with the RemoteError nested
+//   inside;
+//                                                         also if it was thrown by std::throw_with_nested:
+//                                                         what it carried is named in the RemoteError's
+//                                                         message
 //   anything else                                      -> RemoteError, with type name, message, remote stack
 //   and place
 //
@@ -42,6 +46,7 @@ struct ErrorRecord {
   std::string key;                 // mangled type name if the type is known and could be packed, else empty
   std::vector<std::byte> payload;  // the packed exception, for `key`
   std::vector<wire::Function> stack;  // return addresses at the throw, innermost first
+  std::vector<std::string> causes;    // "type: message" of the exceptions nested inside, outermost first
 };
 
 // A task's exception of a type that cannot be thrown again here, or the remote part of one that can.
@@ -51,6 +56,7 @@ class RemoteError : public Error {
 
   const std::string& type() const noexcept { return record_.type; }
   const std::string& message() const noexcept { return record_.message; }
+  const ErrorRecord& record() const noexcept { return record_; }
   const Place& place() const noexcept { return place_; }
   // The stack of the throw, a line per frame, innermost first; empty if it could not be taken. Reads debug
   // information.

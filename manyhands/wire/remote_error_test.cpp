@@ -3,7 +3,10 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
+#include <fstream>
+#include <future>
 #include <new>
+#include <regex>
 #include <string>
 #include <system_error>
 
@@ -79,6 +82,71 @@ TEST_CASE("bad_alloc, system_error and filesystem_error keep their state") {
   }
 }
 
+TEST_CASE("errors of streams, regular expressions and futures keep their code") {
+  try {
+    std::rethrow_exception(travel([] {
+      std::ifstream file("/no/such");
+      file.exceptions(std::ios::failbit);
+    }));
+  } catch (const std::ios_base::failure& e) {
+    CHECK(e.code() == std::io_errc::stream);
+    CHECK(std::string(e.what()) == "basic_ios::clear: iostream error");
+  }
+  try {
+    std::rethrow_exception(travel([] { const std::regex open("("); }));
+  } catch (const std::regex_error& e) {
+    CHECK(e.code() == std::regex_constants::error_paren);
+  }
+  try {
+    std::rethrow_exception(travel([] {
+      std::promise<int> promise;
+      static_cast<void>(promise.get_future());
+      static_cast<void>(promise.get_future());
+    }));
+  } catch (const std::future_error& e) {
+    CHECK(e.code() == std::future_errc::future_already_retrieved);
+  }
+}
+
+TEST_CASE("an exception with others nested inside arrives as itself and names them") {
+  const auto parse = [] {
+    try {
+      try {
+        throw std::out_of_range("column 9");
+      } catch (...) {
+        std::throw_with_nested(ParseError{7, "unexpected ]"});
+      }
+    } catch (...) {
+      std::throw_with_nested(std::invalid_argument("bad scene"));
+    }
+  };
+  try {
+    std::rethrow_exception(travel(parse));
+  } catch (const std::invalid_argument& e) {
+    CHECK(std::string(e.what()) == "bad scene");
+    const RemoteError* remote = remote_error(e);
+    REQUIRE(remote != nullptr);
+    CHECK(
+        std::string(remote->what()) ==
+        "task 3 in worker 2 (pid 77) threw std::invalid_argument: bad scene; caused by ParseError; caused by "
+        "std::out_of_range: column 9");
+  }
+}
+
+TEST_CASE("an error that has travelled once travels on as itself") {
+  const auto inner = travel([] { throw std::out_of_range("index 9"); });
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([&] { std::rethrow_exception(inner); })), "index 9",
+                       std::out_of_range);
+  struct Local {};
+  const auto unknown = travel([] { throw Local(); });
+  try {
+    std::rethrow_exception(travel([&] { std::rethrow_exception(unknown); }));
+  } catch (const RemoteError& e) {
+    CHECK(e.type().find("Local") != std::string::npos);  // what the innermost task threw, and where
+    CHECK(e.place().pid == 77);
+  }
+}
+
 TEST_CASE("our own errors arrive as themselves") {
   CHECK_THROWS_AS(std::rethrow_exception(travel([] { throw WireError("w"); })), WireError);
   CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw SystemError("open x", ENOENT); })),
@@ -119,7 +187,8 @@ TEST_CASE("a record with a damaged payload still gives a RemoteError") {
                      .message = "",
                      .key = typeid(ParseError).name(),
                      .payload = {std::byte{0xc1}},
-                     .stack = {}};
+                     .stack = {},
+                     .causes = {}};
   CHECK_THROWS_AS(std::rethrow_exception(to_exception(record, place)), RemoteError);
 }
 
