@@ -10,7 +10,7 @@ namespace {
 
 // A signal's disposition belongs to the process, and so does this.
 std::atomic<bool> interrupted{false};
-std::atomic<OnInterrupt> choice_{OnInterrupt::end_program};
+std::atomic<OnInterrupt> chosen{OnInterrupt::end_program};
 
 struct Guards {
   Mutex mutex;
@@ -25,7 +25,7 @@ Guards& guards() {
 // With OnInterrupt::raise the handler stays, so that nothing is lost between two waits; then a second Ctrl-C,
 // while nobody has taken the first, ends the program: one that no longer waits must not become immortal.
 void note(int) {
-  if (!interrupted.exchange(true) || choice_.load() != OnInterrupt::raise) return;
+  if (!interrupted.exchange(true) || chosen.load() != OnInterrupt::raise) return;
   ::signal(SIGINT, SIG_DFL);
   ::raise(SIGINT);  // delivered when this handler returns
 }
@@ -61,7 +61,7 @@ bool InterruptGuard::take() noexcept {
 }
 
 void set_on_interrupt(OnInterrupt choice) noexcept {
-  choice_.store(choice);
+  chosen.store(choice);
   if (choice == OnInterrupt::raise) {
     install();
     return;
@@ -73,7 +73,7 @@ void set_on_interrupt(OnInterrupt choice) noexcept {
     ::signal(SIGINT, SIG_DFL);
 }
 
-OnInterrupt on_interrupt() noexcept { return choice_.load(); }
+OnInterrupt on_interrupt() noexcept { return chosen.load(); }
 
 void end_by_interrupt() noexcept {
   ::signal(SIGINT, SIG_DFL);

@@ -31,10 +31,10 @@ struct ProcessRecord {
 };
 
 // Ends the process's life in its record: called by who reaped it.
-void record_end(shm::Offset record, int status, std::uint64_t peak_memory) noexcept;
+void record_end(shm::Offset offset, int status, std::uint64_t peak_memory) noexcept;
 
 // The life of a process from its birth: runs the call in its record and ends the process with its exit
 // status.
-[[noreturn]] void run_process(shm::Offset record);
+[[noreturn]] void run_process(shm::Offset offset);
 
 }  // namespace manyhands::process

@@ -53,10 +53,11 @@ constexpr std::uint32_t class_of(std::uint64_t size) noexcept {
   return fine_shift - smallest_shift + 1 + (shift - 1 - fine_shift) * 8 + step - 1;
 }
 static_assert(class_size(class_of(128)) == 128 && class_size(class_of(129)) == 256);
-static_assert(class_size(class_of(1 << 20)) == 1 << 20 &&
-              class_size(class_of((1 << 20) + 1)) == (1 << 20) / 8 * 9);
-static_assert(class_size(class_of(2 << 20)) == 2 << 20 &&
-              class_size(class_of((2 << 20) + 1)) == (2 << 20) / 8 * 9);
+constexpr std::uint64_t mebibyte = 1 << 20;
+static_assert(class_size(class_of(mebibyte)) == mebibyte &&
+              class_size(class_of(mebibyte + 1)) == mebibyte / 8 * 9);
+static_assert(class_size(class_of(2 * mebibyte)) == 2 * mebibyte &&
+              class_size(class_of(2 * mebibyte + 1)) == 2 * mebibyte / 8 * 9);
 
 struct HeapHeader {
   std::uint64_t magic;

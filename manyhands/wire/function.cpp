@@ -142,11 +142,12 @@ Function function_at(const void* address) {
 const void* address_of(const Function& function) {
   const auto module = module_with(function.module);
   if (!module) {
-    const auto main = modules().find([](const Module& candidate) { return candidate.is_main; });
+    const auto main =
+        modules().find([](const Module& candidate) { return candidate.is_main; }).value_or(Module());
     throw WireError(
         fmt::format("the task's function is in build {}, which is not loaded here; this process runs {} "
                     "(build {}). Start workers from the same executable, and load libraries before mh::init",
-                    function.module.hex(), main->path, main->id.hex()));
+                    function.module.hex(), main.path, main.id.hex()));
   }
   if (function.offset >= module->end - module->base) {
     throw WireError(fmt::format("the task's function lies at offset {:#x}, beyond the end of {}",

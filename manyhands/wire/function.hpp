@@ -41,7 +41,7 @@ Function function_at(const void* address);
 const void* address_of(const Function& function);
 
 // The file a loaded module came from; empty if no loaded module has the id.
-std::string path_of(const BuildId& module);
+std::string path_of(const BuildId& id);
 
 // "name(args)+0x12 in path" as far as the symbol tables say.
 std::string describe(const Function& function);

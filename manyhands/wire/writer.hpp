@@ -58,7 +58,7 @@ class Writer {
   // Strings, binaries and extensions of 4 GiB and more do not fit into MessagePack: WireError, unless out of
   // band.
   void string(std::string_view text);
-  void binary(ByteView bytes);
+  void binary(ByteView data);
   void array(std::size_t size) {
     if (size < 16) {
       put(static_cast<std::uint8_t>(mark::fixarray | size));
@@ -114,7 +114,7 @@ class Writer {
   void wide_unsigned(std::uint64_t value);
   void long_header(std::uint8_t mark16, std::size_t size);
   void ext_header(std::int8_t type, std::size_t size);
-  void append(ByteView bytes);
+  void append(ByteView data);
   void reference(std::int8_t type, ByteView data, ByteView meta);
   void padded(std::int8_t type, MutableByteView meta, std::size_t pad_at, std::size_t element_size,
               ByteView data);
