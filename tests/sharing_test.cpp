@@ -566,6 +566,14 @@ void hear_of_ends() {
                     v, full};
   full.put(2);
   v += 1;
+  mh::Process other_taker{[](const mh::Value<int>& value, mh::Queue<int> in) {
+                            value = 1;
+                            static_cast<void>(in.get());
+                          },
+                          v, full};
+  CHECK(eventually([&] { return full.empty(); }));
+  full.put(3);  // does not wait
+  v += 1;
   mh::Pipe pipe;
   mh::Process talker{[](const mh::Value<int>& value, mh::Connection out) {
                        value = 1;

@@ -205,17 +205,15 @@ bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>
   const auto ready = [&state] { return size_of(state) < state.capacity || is_closed(state); };
   if (!announce(shm::OpKind::put, queue, ready, deadline, where)) return false;
   for (;;) {
-    if (!ready()) {
-      if (!wait_until(ready, state.head.changes, state.head.sleepers,
-                      meeting_.doors.empty() ? "put()" : "send()", deadline, where))
-        return false;
-      note_acquired(queue, of_gets);
-    }
+    if (!ready() && !wait_until(ready, state.head.changes, state.head.sleepers,
+                                meeting_.doors.empty() ? "put()" : "send()", deadline, where))
+      return false;
     if (is_closed(state)) throw_closed(*this, true);
     if (!take_end(state.tail, deadline)) return false;
     const std::lock_guard guard(state.tail.lock, std::adopt_lock);
     const auto tail = state.tail.position.load(std::memory_order_relaxed);
     if (tail - state.head.position.load(std::memory_order_acquire) >= state.capacity) continue;
+    if (tail >= state.capacity) note_acquired(queue, of_gets);  // which made the room, whoever waited for it
     Cell& cell = cell_at(queue, tail);
     if (message != nullptr) {
       cell.message = message->offset();
