@@ -196,7 +196,7 @@ TEST_CASE("processes that are killed between all kinds of operations leave all o
         s.acquire();
         s.release();
         e.set();
-        e.wait();
+        e.wait(Duration(100'000));  // the other may have cleared it, and been killed
         e.clear();
         const std::scoped_lock guard(c);
         c.notify_all();

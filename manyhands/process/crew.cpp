@@ -129,8 +129,10 @@ Crew::~Crew() { terminate(); }
 // ---- Sending.
 
 // Its copy in a fork would take what the workers send to the real one.
+bool Crew::is_owner() const noexcept { return forks() == owner_forks_; }
+
 void Crew::require_owner() const {
-  if (forks() == owner_forks_) return;
+  if (is_owner()) return;
   throw Error(fmt::format(
       "this process (pid {}) is a fork of the one (pid {}) that made the pool: only that one can use it and "
       "its results; make a pool of its own here",
@@ -138,13 +140,13 @@ void Crew::require_owner() const {
 }
 
 void Crew::require_usable() const {
-  require_owner();
   if (broken_) std::rethrow_exception(broken_);
   if (closed_) throw PoolBroken("this pool is closed; it takes no more tasks");
 }
 
 void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const CallOptions& options,
                   std::shared_ptr<PendingCall> pending, std::vector<shm::BlockPtr> named) {
+  require_owner();
   comes_before_tasks();
   for (;;) {
     {
@@ -203,6 +205,7 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
 }
 
 SharedBlock Crew::make_input_block(std::uint64_t size) {
+  require_owner();
   const MutexLock lock(mutex_);
   return {memory_, arena_.allocate(size), size};
 }
@@ -235,6 +238,7 @@ bool Crew::any_job_free() const noexcept {
 }
 
 MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pending) {
+  require_owner();
   comes_before_tasks();
   const std::uint64_t chunk_size = chunk_size_for(request.items, request.options.chunk);
   const auto chunks = static_cast<std::uint32_t>((request.items + chunk_size - 1) / chunk_size);
@@ -335,6 +339,7 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
 // ---- Cancelling.
 
 bool Crew::cancel(CallHandle handle, const CancelOptions& options) {
+  if (!is_owner()) return false;
   Completions done;
   bool cancelled = false;
   {
@@ -378,6 +383,7 @@ bool Crew::cancel_by_kill(CallHandle handle) {
 }
 
 bool Crew::cancel(MapHandle handle, const CancelOptions& options) {
+  if (!is_owner()) return false;
   Completions done;
   bool cancelled = false;
   {

@@ -220,6 +220,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void start_workers();
   void ensure_supervisor() MH_REQUIRES(mutex_);
   void require_usable() const MH_REQUIRES(mutex_);
+  // Before mutex_ is taken: a fork may have come while another thread had it.
+  bool is_owner() const noexcept;
   void require_owner() const;
   void complete(Completions& done) MH_EXCLUDES(mutex_);
   std::optional<std::uint32_t> take_job() MH_REQUIRES(mutex_);

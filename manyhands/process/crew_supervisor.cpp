@@ -442,6 +442,7 @@ void Crew::kill_worker(std::uint32_t worker, KillReason reason) {
 }
 
 std::vector<int> Crew::pids() {
+  require_owner();
   Completions done;
   std::vector<int> pids;
   {
@@ -456,13 +457,13 @@ std::vector<int> Crew::pids() {
 // ---- The end.
 
 void Crew::close() {
-  if (::getpid() != owner_pid_) return;  // a copy of the pool in a forked child
+  if (!is_owner()) return;  // a copy of the pool in a forked child
   wait([this] { return outstanding_.load() == 0; }, {});
   shut_down();
 }
 
 void Crew::terminate() {
-  if (::getpid() != owner_pid_) return;
+  if (!is_owner()) return;
   Completions done;
   {
     const MutexLock lock(mutex_);

@@ -17,6 +17,7 @@
 #include <thread>
 #include <variant>
 
+#include "manyhands/shm/semaphore.hpp"
 #include "manyhands/task/progress.hpp"
 #include "manyhands/task/this_task.hpp"
 #include "tests/support.hpp"
@@ -445,8 +446,14 @@ TEST_CASE("a closed pool takes no more tasks") {
 }
 
 TEST_CASE("a fork of the program cannot use its pool, and does it no harm") {
-  Pool pool(1);
-  auto pending = pool.apply_async([] { return 5; });
+  Pool pool(2);
+  const Semaphore go(0);
+  auto pending = pool.apply_async(
+      [](const Semaphore& permit) {
+        permit.acquire();
+        return 5;
+      },
+      go);
   const pid_t child = ::fork();
   if (child == 0) {
     ::alarm(20);
@@ -461,12 +468,14 @@ TEST_CASE("a fork of the program cannot use its pool, and does it no harm") {
     } catch (const Error&) {
       ++refused;
     }
+    pending.cancel();
     pool.close();
     ::_exit(refused);
   }
   int status = 0;
   CHECK(::waitpid(child, &status, 0) == child);
   CHECK(WEXITSTATUS(status) == 2);
+  go.release();
   CHECK(pending.get() == 5);
   CHECK(pool.apply(square, 3.0) == 9);
 }
