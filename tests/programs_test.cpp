@@ -87,10 +87,21 @@ TEST_CASE("a detached process outlives its program, and nothing outlives it") {
   CHECK(eventually([&] { return program.alive().empty(); }));
 }
 
+// Whether the process has a handler for SIGINT.
+bool notes_interrupts(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("SigCgt:"))
+      return (std::stoull(line.substr(7), nullptr, 16) >> (SIGINT - 1) & 1) != 0;
+  }
+  return false;
+}
+
 TEST_CASE("Ctrl-C during a map: one line, the program ends by SIGINT, nothing stays") {
   const FlagFile at_work;
   Program program(victim(), {"zygote", at_work.flag().path});
   REQUIRE(at_work->wait(2));
+  REQUIRE(eventually([&] { return notes_interrupts(program.pid()); }));  // it waits
   for (const pid_t pid : program.alive()) ::kill(pid, SIGINT);  // the terminal sends it to all of the group
   const int status = program.wait();
   CHECK(WIFSIGNALED(status));

@@ -189,9 +189,9 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::uint32_t> chunk;       // in that job
   std::atomic<std::uint64_t> item;        // the item it computes
   std::atomic<std::int64_t> started_ns;   // when the cell or (if watched) the item started; 0: nothing runs
-  // Counts the begins and ends of its calls and chunks: odd while one runs. Whoever would kill the worker for
-  // the sake of that one adds `doomed`, by one step from the count that it has looked at; the worker, which
-  // finds that at the next change, begins nothing more.
+  // Counts the begins and ends of its calls and chunks: odd while one runs, which `cell` or `job` names from
+  // before its begin. Whoever would kill the worker for the sake of that one adds `doomed`, by one step from
+  // the count that it has looked at; the worker, which finds that at the next change, begins nothing more.
   std::atomic<std::uint64_t> turn;
   std::atomic<std::uint64_t> block;  // a block of its region that it is filling, 0 if none
   shm::FutexWord ring_full;          // 1 while it waits for the parent to take results

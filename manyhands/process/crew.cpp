@@ -374,6 +374,8 @@ bool Crew::cancel_by_kill(CallHandle handle) {
     if (state.generation != handle.generation || state.phase != CellPhase::claimed) return false;
     const WorkerSlot& slot = view_.slot(std::min(state.worker, options_.workers - 1));
     const auto turn = slot.turn.load(std::memory_order_acquire);
+    const auto cell = slot.cell.load();  // in that turn, if the turn has not changed
+    if ((turn & 1) != 0 && cell != handle.cell + 1) return false;  // it has ended, and another one runs
     if (!kill_in_turn(state.worker, turn, KillReason::cancelled, handle.cell)) {
       if ((turn & doomed) == 0 && states_[state.worker].kill_reason == KillReason::none) continue;
       return false;
@@ -645,7 +647,9 @@ bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
   const auto over = [&] { return done() && (comes_after_tasks(), true); };
   if (over()) return true;
   require_owner();
+  std::optional<InterruptGuard> guard;  // from the first sleep on: a short wait shall cost nothing
   for (;;) {
+    if (guard && InterruptGuard::take()) give_up_interrupted();
     poll();
     if (over()) return true;
     if (deadline.passed()) return false;
@@ -671,11 +675,10 @@ bool Crew::wait(const std::function<bool()>& done, const Deadline& deadline,
     std::atomic_thread_fence(std::memory_order_seq_cst);  // before the last look: see wake_parent
     poll();
     if (over()) return true;
-    const InterruptGuard guard;
+    if (!guard) guard.emplace();
     // Bounded only so that Ctrl-C, which any thread may get, is seen soon.
     const auto slice = std::min<Duration>(deadline.left(), std::chrono::milliseconds(100));
     static_cast<void>(shm::futex_wait(word, 1, Deadline(slice)));
-    if (InterruptGuard::take()) give_up_interrupted();
   }
 }
 

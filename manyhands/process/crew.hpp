@@ -186,6 +186,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
     UniqueFd pidfd;
     KillReason kill_reason = KillReason::none;
     std::uint32_t kill_cell = cell_count;  // the call for whose sake; none: a map, or the end of the pool
+    bool killed_in_turn = false;           // by kill_in_turn()
     std::uint64_t last_block = 0;          // the last block that came through its ring
     int failed_starts = 0;                 // in a row
     bool gone = false;                     // and not replaced
@@ -251,6 +252,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void recover_maps(std::uint32_t worker, const WorkerEvent& event, Completions& done) MH_REQUIRES(mutex_);
   void recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const WorkerEvent& event,
                      Completions& done) MH_REQUIRES(mutex_);
+  bool was_running(std::uint32_t worker) const MH_REQUIRES(mutex_);
   bool others_live(std::uint32_t worker) const MH_REQUIRES(mutex_);
   void replace_worker(std::uint32_t worker, Completions& done) MH_REQUIRES(mutex_);
   void reset_slot(std::uint32_t worker) MH_REQUIRES(mutex_);

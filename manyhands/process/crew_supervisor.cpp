@@ -174,6 +174,7 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   state.pidfd.reset();
   state.kill_reason = KillReason::none;
   state.kill_cell = cell_count;
+  state.killed_in_turn = false;
   reset_slot(worker);
   replace_worker(worker, done);
   wake_after_loss(view_, worker);
@@ -265,6 +266,14 @@ Outcome Crew::loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64
   return outcome;
 }
 
+// Whether the dead worker had begun what its slot names, and not ended it.
+bool Crew::was_running(std::uint32_t worker) const {
+  const auto turn = view_.slot(worker).turn.load();
+  // Killed for the sake of what it had ended by then: it found the mark when it was about to begin the next.
+  const bool stopped_before = states_[worker].killed_in_turn && (turn & doomed) == 0;
+  return (turn & 1) != 0 && !stopped_before;
+}
+
 void Crew::recover_calls(std::uint32_t worker, const WorkerEvent& event, Completions& done) {
   for (std::uint32_t index = 0; index < cell_count; ++index) {
     CallState& call = calls_[index];
@@ -272,11 +281,10 @@ void Crew::recover_calls(std::uint32_t worker, const WorkerEvent& event, Complet
     Cell& cell = view_.cell(index);
     const auto state = CellState::unpack(cell.state.load(std::memory_order_acquire));
     if (state.phase != CellPhase::claimed || state.worker != worker) continue;
-    // Claimed but not begun, if the journal does not name it: that attempt does not count.
-    // Nor does it if the worker was killed for the sake of another call, which it had ended meanwhile.
+    // Claimed but not begun: that attempt does not count.
     const WorkerState& dead = states_[worker];
     const bool meant = dead.kill_cell == index;
-    const bool begun = meant || view_.slot(worker).cell.load() == index + 1;
+    const bool begun = meant || (was_running(worker) && view_.slot(worker).cell.load() == index + 1);
     const bool own_death = dead.kill_reason == KillReason::none;
     if ((!begun || (own_death && call.retries_left > 0)) && spawner_->can_respawn() && !closed_ && !broken_) {
       if (begun) {
@@ -327,8 +335,8 @@ void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const Wo
   MapState& map = maps_[claim.job];
   Chunk& chunk = view_.chunk(claim.job, claim.chunk);
   const WorkerSlot& slot = view_.slot(worker);
-  const bool journalled = slot.job.load() == claim.job && slot.generation.load() == claim.generation &&
-                          slot.chunk.load() == claim.chunk;
+  const bool journalled = was_running(worker) && slot.job.load() == claim.job &&
+                          slot.generation.load() == claim.generation && slot.chunk.load() == claim.chunk;
   std::uint64_t item = journalled ? std::clamp(slot.item.load(), chunk.begin, chunk.end) : chunk.begin;
   bool lost = journalled && item < chunk.end;  // this item was being computed
   if (lost && job.output_block == 0 && map.pending->has_item(item)) {
@@ -429,6 +437,7 @@ bool Crew::kill_in_turn(std::uint32_t worker, std::uint64_t turn, KillReason rea
   if (worker >= options_.workers || (turn & doomed) != 0) return false;
   if (!view_.slot(worker).turn.compare_exchange_strong(turn, turn | doomed)) return false;
   states_[worker].kill_cell = cell;
+  states_[worker].killed_in_turn = true;
   kill_worker(worker, reason);
   return true;
 }

@@ -232,8 +232,8 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
                       .block = 0,
                       .block_size = 0,
                       .message = 0};
-  next_turn();
   slot_.cell.store(index + 1, std::memory_order_relaxed);
+  next_turn();
   slot_.started_ns.store(header.started_ns, std::memory_order_release);
   slot_.tasks_run.fetch_add(1, std::memory_order_relaxed);
   const task::Context context{
@@ -353,7 +353,6 @@ const wire::RangeRunner& Worker::runner_of(const ChunkClaim& claim) {
 }
 
 void Worker::run_chunk(const ChunkClaim& claim) {
-  next_turn();
   Job& job = view_.job(claim.job);
   Chunk& chunk = view_.chunk(claim.job, claim.chunk);
   chunk.started_ns = now_ns();
@@ -363,6 +362,7 @@ void Worker::run_chunk(const ChunkClaim& claim) {
   slot_.item.store(chunk.begin, std::memory_order_relaxed);
   slot_.generation.store(claim.generation, std::memory_order_relaxed);
   slot_.job.store(claim.job, std::memory_order_release);
+  next_turn();
   slot_.tasks_run.fetch_add(chunk.end - chunk.begin, std::memory_order_relaxed);
   // this_task::index() follows the item that the loop writes into the slot.
   const task::Context context{.stop = &job.stop,
