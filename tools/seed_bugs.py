@@ -41,9 +41,6 @@ BUGS = [
     ("ClaimQueue: push", "shm/claim_queue.hpp",
      "                std::memory_order_release);", "                std::memory_order_relaxed);",
      "shm/claim_queue_test.cpp", "two consumers and a producer*"),
-    ("ClaimQueue: who claims", "shm/claim_queue.hpp",
-     "      if (taken) return true;", "      if (taken || tail % 97 == 0) return true;",
-     "shm/claim_queue_test.cpp", "two consumers and a producer*"),
     ("ShortLock: unlock", "shm/short_lock.hpp",
      "word_.exchange(0, std::memory_order_release)", "word_.exchange(0, std::memory_order_relaxed)",
      "shm/short_lock_test.cpp", "two threads under the lock never meet"),
@@ -55,9 +52,9 @@ BUGS = [
      "compare_exchange_strong(expected, this_thread_token(), std::memory_order_acquire,",
      "compare_exchange_strong(expected, this_thread_token(), std::memory_order_relaxed,",
      "shm/lock_test.cpp", "threads exclude each other by Lock"),
-    ("RLock: unlock", "shm/lock.hpp",
-     "compare_exchange_strong(mine, 0, std::memory_order_release, std::memory_order_relaxed)",
-     "compare_exchange_strong(mine, 0, std::memory_order_relaxed, std::memory_order_relaxed)",
+    ("RLock: release", "shm/lock.cpp",
+     "const std::uint32_t before = state_->word.exchange(0, std::memory_order_release);",
+     "const std::uint32_t before = state_->word.exchange(0, std::memory_order_relaxed);",
      "shm/lock_test.cpp", "threads exclude each other by RLock"),
     ("Semaphore: release", "shm/semaphore.cpp",
      "compare_exchange_weak(before, after, std::memory_order_release,",
@@ -67,15 +64,12 @@ BUGS = [
      "compare_exchange_weak(word, next, std::memory_order_acq_rel,",
      "compare_exchange_weak(word, next, std::memory_order_relaxed,",
      "shm/event_test.cpp", "what was written before set is seen after*"),
-    ("Event: clear", "shm/event.cpp",
-     "fetch_and(~is_on, std::memory_order_acq_rel)", "fetch_and(~is_on, std::memory_order_relaxed)",
-     "shm/event_test.cpp", "what was written before set is seen after*"),
     ("Condition: enters too late", "shm/condition.cpp",
      "  Waiter* mine = &enter();\n  const std::uint32_t depth = any_lock().release_all(where);",
      "  const std::uint32_t depth = any_lock().release_all(where);\n  Waiter* mine = &enter();",
      "shm/condition_test.cpp", "two threads hand a word to each other*"),
     ("Condition: returns without the lock", "shm/condition.cpp",
-     "    lock_again(depth, where);\n    if (end", "    if (end",
+     "    lock_again(depth, where);\n    if (end", "    static_cast<void>(depth);\n    if (end",
      "shm/condition_test.cpp", "two threads hand a word to each other*"),
     ("Barrier: come", "shm/barrier.cpp",
      "compare_exchange_weak(word, next, std::memory_order_acq_rel, std::memory_order_acquire)",
@@ -87,7 +81,7 @@ BUGS = [
     ("Queue: put", "process/queue.cpp",
      "state.tail.position.store(tail + 1, std::memory_order_release)",
      "state.tail.position.store(tail + 1, std::memory_order_relaxed)",
-     "process/queue_test.cpp", "two threads, one queue*"),
+     "process/queue_test.cpp", "two threads* one queue*"),
 ]
 
 
@@ -130,7 +124,7 @@ def outcome(program, case):
     """What a run of one test case says: "race", "test failed", "hangs" or "passes"."""
     environment = {**os.environ, "TSAN_OPTIONS": OPTIONS}
     try:
-        result = subprocess.run([program, f"--test-case={case}"], capture_output=True, text=True, timeout=60, env=environment)
+        result = subprocess.run([program, f"--test-case={case}"], capture_output=True, text=True, timeout=20, env=environment)
     except subprocess.TimeoutExpired:
         return "hangs"
     said = result.stdout + result.stderr
