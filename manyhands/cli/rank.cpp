@@ -349,14 +349,22 @@ class Rank {
   std::optional<int> status_;  // of waitpid, once the program has ended
 };
 
+// Empty for a process that has ended, also between the opening and the reading: getline() notes that in the
+// stream, where an iterator over its buffer would throw.
+std::string stat_of(const std::string& pid) {
+  std::ifstream file("/proc/" + pid + "/stat");
+  std::string text;
+  std::getline(file, text, '\0');
+  return text;
+}
+
 std::map<int, std::vector<int>> children_by_parent() {
   std::map<int, std::vector<int>> children;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream file(entry.path() / "stat");
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const std::string text = stat_of(name);
     const auto end = text.rfind(')');  // of the name, which may hold anything
     char state = 'Z';
     int parent = 0;
@@ -427,8 +435,7 @@ int run_rank(std::span<char*> arguments) {
 bool has_failed_child(int pid) {
   std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
   for (int child = 0; children >> child;) {
-    std::ifstream file(fmt::format("/proc/{}/stat", child));
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const std::string text = stat_of(std::to_string(child));
     const auto end = text.rfind(')');
     if (end == std::string::npos || text.compare(end, 3, ") Z") != 0) continue;
     const auto code = text.find_last_of(' ');  // the last field: as of waitpid

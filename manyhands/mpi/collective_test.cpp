@@ -176,6 +176,16 @@ TEST_CASE("what cannot be read is the same error on every rank") {
   CHECK(collective::read(world(), folder / "secret").size() <= 1);  // and the next call works
 }
 
+TEST_CASE("a file larger than the node's memory is refused with the numbers, before any of it is read") {
+  const Folder folder;
+  folder.write("huge.dat", "x");
+  if (world().rank() == 0) fs::resize_file(folder / "huge.dat", std::uintmax_t{4} << 40);  // of holes
+  world().barrier();
+  CHECK(has(
+      message_of(Errc::no_space, [&] { static_cast<void>(collective::read(world(), folder / "huge.dat")); }),
+      "a copy of it needs 4194304 MiB of memory, but only"));
+}
+
 TEST_CASE("a library is loaded with what it needs, and one rank looks for it") {
   const Folder folder;
   folder.compile("libhalf.so", "double half(double x) { return x / 2; }");

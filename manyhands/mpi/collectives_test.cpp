@@ -596,16 +596,18 @@ TEST_CASE("memory that is too small for what was asked for is refused before MPI
   const std::vector<MPI_Count> six(n, 6);
   const std::vector<MPI_Count> negative(n, -1);
   const std::vector<MPI_Count> far(n, 60);
-  const Root here{.root = comm.rank()};
+  const Comm& alone = self();  // the root is the only rank: no other one waits for it
+  const std::vector<MPI_Count> one_six{6};
+  const std::vector<MPI_Count> one_far{60};
   const auto refused = [](auto call) { CHECK(test::code_of(call) == Errc::count); };
-  refused([&] { comm.gatherv_into(send, small, {six}, here); });
+  refused([&] { alone.gatherv_into(send, small, {one_six}); });
   refused([&] { comm.allgatherv_into(send, small, {six}); });
   refused([&] { comm.allgatherv_into(send, small, {negative}); });
-  refused([&] { comm.scatterv_into(send, {far}, large, here); });
+  refused([&] { alone.scatterv_into(send, {one_far}, large); });
   refused([&] { comm.alltoallv_into(send, {far}, large, {far}); });
   refused([&] { comm.iallgatherv_into(send, small, {six}).get(); });
   for (std::vector<int>* recv : {&small, &large}) {
-    refused([&] { comm.reduce_into(send, *recv, std::plus<>(), here); });
+    refused([&] { alone.reduce_into(send, *recv, std::plus<>()); });
     refused([&] { comm.allreduce_into(send, *recv, std::plus<>()); });
     refused([&] { comm.scan_into(send, *recv, std::plus<>()); });
     refused([&] { comm.exscan_into(send, *recv, std::plus<>()); });

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "manyhands/base/memory.hpp"
+
 namespace manyhands::mpi::collective {
 namespace {
 
@@ -244,6 +246,11 @@ Distributor::NodeFile Distributor::distribute(const std::string& path) {
   UniqueFd memory;
   std::optional<Mapping> target;
   agree_after(topology_, path, topology_.is_leader(), [&]() -> std::optional<Failure> {
+    try {
+      require_memory(size, "a copy of it");
+    } catch (const ResourceExhausted& e) {
+      return Failure{Errc::no_space, e.what()};
+    }
     memory = make_memory(path, size);
     target.emplace(size, PROT_READ | PROT_WRITE, memory.get());
     return std::nullopt;

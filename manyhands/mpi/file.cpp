@@ -265,7 +265,12 @@ MPI_Offset place(const FileState& state, FileVerb verb, MPI_Offset offset, Buffe
     detail::check(MPI_Type_size_x(data.type, &size), name);
     unit = static_cast<MPI_Offset>(size);
   }
-  return in_etypes(state, offset * unit, name);
+  MPI_Offset bytes = 0;
+  if (__builtin_mul_overflow(offset, unit, &bytes))
+    fail_file(
+        Errc::arg, name, state,
+        fmt::format("the offset {}, in units of {} bytes, is beyond what a file can have", offset, unit));
+  return in_etypes(state, bytes, name);
 }
 
 Status to_file_status(const MPI_Status& native) {

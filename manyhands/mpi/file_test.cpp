@@ -369,6 +369,7 @@ TEST_CASE("errors of files name the file and have the same class on every MPI") 
   {
     const File f(comm, folder / "there", create);
     CHECK(code_of([&] { f.write_at(-1, 1); }) == Errc::arg);
+    CHECK(code_of([&] { f.write_at(MPI_Offset{1} << 62, 1); }) == Errc::arg);
     CHECK(code_of([&] { f.set_size(-1); }) == Errc::arg);
     CHECK(code_of([&] { f.seek(-1); }) == Errc::arg);
   }

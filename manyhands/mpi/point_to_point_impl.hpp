@@ -10,10 +10,20 @@ inline About about_message(const CommState& state, const MPI_Status& status) {
   return {.comm = state.comm, .source = status.MPI_SOURCE, .tag = status.MPI_TAG};
 }
 
+// Takes the message out of the way, so that its sender goes on.
+inline void drop_matched(CommState& state, MPI_Message& message, MPI_Status status) {
+  Scratch& scratch = thread_scratch();
+  const MPI_Count bytes = bytes_of(status);
+  receive_matched(state, message, {scratch.room(static_cast<std::size_t>(bytes)), bytes, MPI_BYTE}, status);
+  scratch.trim();
+}
+
 template <class T>
 void receive_matched_into(CommState& state, MPI_Message& message, T& data, MPI_Status& status) {
   if constexpr (Resizable<T>) {
-    data.resize(static_cast<std::size_t>(to_status(status).count<std::ranges::range_value_t<T>>()));
+    using E = std::ranges::range_value_t<T>;
+    if (bytes_of(status) % static_cast<MPI_Count>(sizeof(E)) != 0) drop_matched(state, message, status);
+    data.resize(static_cast<std::size_t>(to_status(status).count<E>()));
   }
   receive_matched(state, message, as_writable(data), status);
 }

@@ -123,6 +123,12 @@ TEST_CASE("errors name operation, rank, tag and what came") {
   auto short_one = comm.isend(std::int16_t{1}, {.dest = me});
   CHECK(code_of([&] { static_cast<void>(comm.recv<int>({.source = me})); }) == Errc::truncate);
   short_one.wait();
+  // The message is taken all the same: one that is sent synchronously ends.
+  auto odd_one = comm.issend(std::string(23, 'x'), {.dest = me});
+  CHECK_THROWS_WITH_AS(static_cast<void>(comm.recv<std::vector<double>>({.source = me})),
+                       doctest::Contains("23 bytes came, which is no whole number of elements of 8 bytes"),
+                       Error);
+  odd_one.wait();
 }
 
 TEST_CASE("counts above MPI's limit travel as derived datatypes") {

@@ -168,6 +168,10 @@ WindowBase::WindowBase(const Comm& comm, const Spec& spec, const Info& info, con
   state.flavor = spec.flavor;
   state.count = spec.count;
   state.exceptions = std::uncaught_exceptions();
+  if (spec.count > static_cast<std::size_t>(PTRDIFF_MAX) / 2 / spec.element)
+    detail::fail(
+        Errc::size, verb, {.comm = state.comm},
+        fmt::format("{} elements of {} bytes are more than any memory has", spec.count, spec.element));
   const MPI_Aint bytes = static_cast<MPI_Aint>(spec.count * spec.element);
   const int unit = static_cast<int>(spec.element);
   int code = MPI_SUCCESS;

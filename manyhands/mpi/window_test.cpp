@@ -236,6 +236,7 @@ TEST_CASE("errors in windows name what is wrong, before anything is written") {
   const Comm& comm = world();
   Window<int> w(comm, 4);
   std::vector<int> data(3);
+  CHECK(code_of([&] { const Window<int> beyond_all_memory(comm, std::size_t{1} << 61); }) == Errc::size);
   CHECK(code_of([&] { w.put(1000, 0, 1); }) == Errc::rank);
   CHECK(code_of([&] { w.put(-5, 0, 1); }) == Errc::rank);
   CHECK(code_of([&] { w.put(0, 4, 1); }) == Errc::rma_range);

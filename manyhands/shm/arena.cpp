@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "manyhands/base/error.hpp"
+#include "manyhands/base/memory.hpp"
 
 namespace manyhands::shm {
 namespace {

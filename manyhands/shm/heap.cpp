@@ -17,6 +17,7 @@
 
 #include "manyhands/base/bytes.hpp"
 #include "manyhands/base/error.hpp"
+#include "manyhands/base/memory.hpp"
 #include "manyhands/base/unique_fd.hpp"
 #include "manyhands/shm/participants.hpp"
 #include "manyhands/shm/segment.hpp"

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "manyhands/base/bytes.hpp"
+#include "manyhands/base/memory.hpp"
 #include "manyhands/base/unique_fd.hpp"
 #include "manyhands/shm/segment.hpp"
 

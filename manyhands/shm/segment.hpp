@@ -45,9 +45,4 @@ class Segment {
 // or 0.
 int resize(int fd, std::size_t size_bytes) noexcept;
 
-// Throws ResourceExhausted, with the numbers, if `size_bytes` more bytes than now would not fit into the
-// machine's available memory or this process's cgroup. `what` names the purpose in the message. Reads /proc
-// and /sys.
-void require_memory(std::size_t size_bytes, const char* what);
-
 }  // namespace manyhands::shm
