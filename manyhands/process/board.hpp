@@ -224,6 +224,7 @@ struct Board {
   // A block that stands for the orders that the race detector has to know: from what was submitted to the
   // workers (Part::first), and from them to the results (Part::second). 0: it is off. Constant.
   shm::Offset order;
+  shm::Offset surroundings;  // of the workers (surroundings.hpp); 0: as they are. Constant.
 
   // The core on which a thread of the parent waits or submitted last; a worker on the same core must not
   // spin.

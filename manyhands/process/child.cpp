@@ -10,10 +10,12 @@
 #include <exception>
 #include <string>
 
+#include "manyhands/base/forks.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/process/message.hpp"
 #include "manyhands/process/process.hpp"
 #include "manyhands/process/process_record.hpp"
+#include "manyhands/process/surroundings.hpp"
 #include "manyhands/shm/barrier.hpp"
 #include "manyhands/shm/race.hpp"
 #include "manyhands/wire/call.hpp"
@@ -72,14 +74,26 @@ int run_call(ProcessRecord& record) {
 
 }  // namespace
 
-void record_end(shm::Offset offset, int status, std::uint64_t peak_memory) noexcept {
-  auto& record = shm::at<ProcessRecord>(offset);
-  // What it was called with is not needed any more.
+namespace {
+
+void record_last(ProcessRecord& record, ProcessState state, int status) noexcept {
+  // What it was called with is not needed any more, and what that names waits for nobody.
   if (const shm::Offset call = record.call.exchange(0); call != 0) shm::release(call);
   record.status.store(status);
-  record.peak_memory.store(peak_memory);
-  record.state.store(static_cast<std::uint32_t>(ProcessState::ended), std::memory_order_release);
+  record.state.store(static_cast<std::uint32_t>(state), std::memory_order_release);
   shm::futex_wake_all(record.state);
+}
+
+}  // namespace
+
+void record_end(shm::Offset offset, int status, std::uint64_t peak_memory) noexcept {
+  auto& record = shm::at<ProcessRecord>(offset);
+  record.peak_memory.store(peak_memory);
+  record_last(record, ProcessState::ended, status);
+}
+
+void record_failure(shm::Offset offset, int error) noexcept {
+  record_last(shm::at<ProcessRecord>(offset), ProcessState::failed, error);
 }
 
 void run_process(shm::Offset offset) {
@@ -91,16 +105,23 @@ void run_process(shm::Offset offset) {
     ::dup2(null, STDIN_FILENO);
     ::close(null);
   }
+  apply_locale(record.surroundings);
   shm::name_this_process(record.name.data());
   record.pid.store(::getpid());
   record.thread.store(shm::this_thread_token());
   record.state.store(static_cast<std::uint32_t>(ProcessState::running), std::memory_order_release);
   shm::futex_wake_all(record.state);
   if (shm::watching_races()) shm::race::acquired(offset);
+  const int forks_at_birth = forks();
   const int code = run_call(record);
+  if (forks() != forks_at_birth) {  // a copy that the function forked and let return
+    std::fflush(nullptr);
+    ::_exit(code);
+  }
   shm::leave_barriers();  // an orderly end is no death
   if (shm::watching_races()) shm::race::released(offset);
   std::fflush(nullptr);
+  record.exit_code.store(code);
   ::_exit(code);
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,20 +30,27 @@ constexpr std::uint64_t largest_region = std::uint64_t{64} << 30;
 #endif
 constexpr std::uint64_t smallest_region = std::uint64_t{64} << 20;
 constexpr std::uint64_t address_space = std::uint64_t{32} << 40;  // that one pool may reserve
+constexpr std::uint64_t smallest_limited_region = std::uint64_t{8} << 20;
 constexpr std::uint64_t argument_cache_bytes = std::uint64_t{256} << 20;
 constexpr std::size_t copy_step = std::size_t{256} << 10;  // input bytes that are published at a time
 constexpr std::int64_t spin_ns = 50'000;                   // about what it costs to wake a sleeping process
 
-// Address space for the board; less per region where a limit (RLIMIT_AS) wants it so.
+// Address space for the board. A limit on it (ulimit -v) is meant for the program: then a pool takes a
+// thirty-second of it, so that several fit, or what it needs at least.
 std::pair<shm::Segment, Layout> reserve_board(std::uint32_t workers) {
   std::uint64_t region = largest_region;
-  while (region * (workers + 1) > address_space) region /= 2;
+  std::uint64_t allowed = address_space;
+  rlimit limit{};
+  const bool limited = ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  if (limited) allowed = limit.rlim_cur / 32;
+  const std::uint64_t smallest = limited ? smallest_limited_region : smallest_region;
+  while (region * (workers + 1) > allowed && region / 2 >= smallest) region /= 2;
   for (;; region /= 2) {
     const Layout layout(workers, region);
     try {
       return {shm::Segment::create(layout.size()), layout};
     } catch (const SystemError&) {
-      if (region / 2 < smallest_region) throw;
+      if (region / 2 < smallest) throw;
     }
   }
 }
@@ -68,7 +76,10 @@ Crew::Crew(const CrewOptions& options)
       owner_forks_(forks()),
       memory_(nullptr),
       view_(nullptr, Layout(0, 0)),
-      supervisor_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      supervisor_fd_([] {
+        fill_standard_descriptors();
+        return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+      }()),
       spin_cores_(cpu_count()),
       arena_([this] {
         auto [segment, layout] = reserve_board(options_.workers);
@@ -120,7 +131,10 @@ void Crew::start_workers() {
     spawner_ = fork_workers(*memory_, supervisor_fd_.get(), options_.workers);
   } else {
     const auto how = options_.start == Start::spawn ? ZygoteSpawn::exec : ZygoteSpawn::fork;
-    spawner_ = open_zygote_pool(*memory_, supervisor_fd_.get(), options_.workers, how);
+    const Surroundings surroundings = capture_surroundings();
+    surroundings_ = surroundings.block;
+    view_.board().surroundings = surroundings_->offset();
+    spawner_ = open_zygote_pool(*memory_, supervisor_fd_.get(), options_.workers, how, surroundings);
   }
 }
 
@@ -152,6 +166,7 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
     {
       const MutexLock lock(mutex_);
       require_usable();
+      ensure_supervisor();  // before anything is noted: it may find that no thread can be started
       if (!free_cells_.empty()) {
         const std::uint32_t index = free_cells_.back();
         Cell& cell = view_.cell(index);
@@ -185,7 +200,6 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
                            .has_deadline = cell.deadline_ns != INT64_MAX};
           view_.board().parent_cpu.store(::sched_getcpu(), std::memory_order_relaxed);
           wake_for_work(view_);
-          ensure_supervisor();
           if (calls_[index].has_deadline) wake_supervisor();
           return;
         }
@@ -250,6 +264,7 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
     {
       const MutexLock lock(mutex_);
       require_usable();
+      ensure_supervisor();
       if (const auto index = take_job()) {
         Job& job = view_.job(*index);
         MapState& map = maps_[*index];
@@ -328,7 +343,6 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
   Completions done;
   {
     const MutexLock lock(mutex_);
-    ensure_supervisor();
     maps_[handle.job].copying = false;
     if (maps_[handle.job].ended) pump(done);
   }

@@ -27,6 +27,7 @@
 #include "manyhands/process/placement.hpp"
 #include "manyhands/process/spawner.hpp"
 #include "manyhands/process/start.hpp"
+#include "manyhands/process/surroundings.hpp"
 #include "manyhands/task/callback_thread.hpp"
 #include "manyhands/task/state.hpp"
 #include "manyhands/wire/callable.hpp"
@@ -188,8 +189,9 @@ class Crew : public std::enable_shared_from_this<Crew> {
     std::uint32_t kill_cell = cell_count;  // the call for whose sake; none: a map, or the end of the pool
     bool killed_in_turn = false;           // by kill_in_turn()
     std::uint64_t last_block = 0;          // the last block that came through its ring
-    int failed_starts = 0;                 // in a row
-    bool gone = false;                     // and not replaced
+    int failed_starts = 0;            // in a row, for want of resources or by a death before the first task
+    std::int64_t start_again_ns = 0;  // when to try again to start it; 0: it runs, or is not replaced
+    bool gone = false;                // and not replaced
   };
   struct CallState {
     std::shared_ptr<PendingCall> pending;  // null: the cell is free
@@ -255,6 +257,9 @@ class Crew : public std::enable_shared_from_this<Crew> {
   bool was_running(std::uint32_t worker) const MH_REQUIRES(mutex_);
   bool others_live(std::uint32_t worker) const MH_REQUIRES(mutex_);
   void replace_worker(std::uint32_t worker, Completions& done) MH_REQUIRES(mutex_);
+  void on_failed_start(std::uint32_t worker, const std::string& reason, Completions& done)
+      MH_REQUIRES(mutex_);
+  std::int64_t start_again() MH_REQUIRES(mutex_);
   void reset_slot(std::uint32_t worker) MH_REQUIRES(mutex_);
   Outcome loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64_t task, bool in_map,
                   std::uint32_t attempt, std::int64_t deadline_ns) MH_REQUIRES(mutex_);
@@ -275,7 +280,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
 
   CrewOptions options_;
   shm::NamedBlocks initializer_named_;
-  shm::BlockPtr order_;  // see Board::order; null: races are not watched
+  shm::BlockPtr surroundings_;  // see Board::surroundings; null: a fork's
+  shm::BlockPtr order_;         // see Board::order; null: races are not watched
   pid_t owner_pid_;
   int owner_forks_;                       // forks() of that process
   std::shared_ptr<shm::Segment> memory_;  // shared with the results that lie in it

@@ -18,13 +18,17 @@
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/idle.hpp"
 #include "manyhands/process/worker.hpp"
+#include "manyhands/process/zygote.hpp"
 #include "manyhands/shm/race.hpp"
 #include "manyhands/wire/error.hpp"
 
 namespace manyhands::process {
 namespace {
 
-constexpr int failed_starts_allowed = 3;  // in a row, of one worker without an initializer
+// A worker that cannot be started is tried again after 10 ms, 20 ms, ... 640 ms. If all have failed as often
+// in a row, and none lives, the pool gives up.
+constexpr int failed_starts_allowed = 7;
+constexpr std::int64_t first_pause_ns = 10'000'000;
 
 // How often the kernel's OOM killer struck on this machine.
 std::uint64_t machine_oom_kills() {
@@ -84,7 +88,7 @@ void Crew::supervise() {
           1);  // before the look at the rings: see Worker::wake_supervisor_if_wanted
       pump(done);
       take_events(done);
-      timeout_ns = enforce_deadlines();
+      timeout_ns = std::min(enforce_deadlines(), start_again());
       spawner_->add_poll_fds(fds);
     }
     complete(done);
@@ -116,12 +120,7 @@ void Crew::take_events(Completions& done) {
                               event.pid, signal_text(event.status)));
         break;
       case WorkerEvent::Kind::failed:
-        states_[event.worker].gone = true;
-        if (std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) { return s.gone; })) {
-          break_pool(
-              std::make_exception_ptr(PoolBroken(SystemError("start a worker process", event.status).what())),
-              done);
-        }
+        on_failed_start(event.worker, SystemError("start a worker process", event.status).what(), done);
         break;
       case WorkerEvent::Kind::lost_all:
         on_lost_all(done);
@@ -153,21 +152,20 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   if (const auto block = view_.slot(worker).block.load(); block != 0 && block != state.last_block) {
     shm::Arena::release(memory_->data(), block);
   }
-  state.failed_starts = phase == WorkerPhase::starting ? state.failed_starts + 1 : 0;
-  if (!closed_ && !broken_ && phase == WorkerPhase::starting &&
-      (options_.has_initializer || state.failed_starts >= failed_starts_allowed)) {
+  const bool died_at_start = phase == WorkerPhase::starting && !closed_ && !broken_;
+  std::string reason;
+  if (died_at_start) {
     const Death death{.pid = event.pid,
                       .worker = static_cast<std::int32_t>(worker),
                       .signal = WIFSIGNALED(event.status) ? WTERMSIG(event.status) : 0,
                       .exit_code = WIFEXITED(event.status) ? WEXITSTATUS(event.status) : 0,
                       .peak_memory = event.peak_memory,
                       .stack = crash_stack(view_.slot(worker))};
-    try {
-      std::throw_with_nested(InitializerFailed(
-          fmt::format("{} before it could run tasks{}; the pool runs no tasks", WorkerDied(death).what(),
-                      options_.has_initializer ? ", in the pool's initializer" : "")));
-    } catch (...) {
-      break_pool(std::current_exception(), done);
+    reason = fmt::format("{} before it could run tasks", WorkerDied(death).what());
+    if (options_.has_initializer) {
+      break_pool(std::make_exception_ptr(
+                     InitializerFailed(reason + ", in the pool's initializer; the pool runs no tasks")),
+                 done);
     }
   }
   state.pid = 0;
@@ -176,8 +174,59 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   state.kill_cell = cell_count;
   state.killed_in_turn = false;
   reset_slot(worker);
-  replace_worker(worker, done);
+  if (died_at_start && spawner_->can_respawn()) {
+    on_failed_start(worker, reason, done);
+  } else {
+    if (phase != WorkerPhase::starting) state.failed_starts = 0;
+    replace_worker(worker, done);
+  }
   wake_after_loss(view_, worker);
+}
+
+// Processes, memory or descriptors may be had again in a moment: the pool does not shrink, and gives up only
+// when nothing of it is left.
+void Crew::on_failed_start(std::uint32_t worker, const std::string& reason, Completions& done) {
+  WorkerState& state = states_[worker];
+  state.gone = true;
+  if (closed_ || broken_) return;
+  ++state.failed_starts;
+  const bool hopeless = std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) {
+    return s.gone && (s.start_again_ns == 0 || s.failed_starts >= failed_starts_allowed);
+  });
+  if (!spawner_->can_respawn() || (state.failed_starts >= failed_starts_allowed && hopeless)) {
+    if (others_live(worker)) return;
+    break_pool(std::make_exception_ptr(PoolBroken(fmt::format(
+                   "no worker process of this pool can be started: {} ({} attempts); a new pool may "
+                   "be made when the reason is gone",
+                   reason, state.failed_starts))),
+               done);
+    return;
+  }
+  if (state.failed_starts == 1)
+    log::warn(fmt::format("worker {} could not be started: {}; it is tried again", worker, reason));
+  const int doublings = std::min(state.failed_starts, failed_starts_allowed) - 1;
+  state.start_again_ns = now_ns() + (first_pause_ns << doublings);
+  if (supervisor_.running()) wake_supervisor();
+}
+
+// Starts what on_failed_start() put off; returns how long until the next, in ns, INT64_MAX for never.
+std::int64_t Crew::start_again() {
+  std::int64_t next = INT64_MAX;
+  const std::int64_t now = now_ns();
+  for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
+    WorkerState& state = states_[worker];
+    if (state.start_again_ns == 0) continue;
+    if (closed_ || broken_) {
+      state.start_again_ns = 0;
+    } else if (state.start_again_ns > now) {
+      next = std::min(next, state.start_again_ns - now);
+    } else {
+      state.start_again_ns = 0;
+      state.gone = false;
+      spawner_->spawn(worker);
+    }
+  }
+  return next;
 }
 
 void Crew::replace_worker(std::uint32_t worker, Completions& done) {
@@ -213,8 +262,10 @@ void Crew::reset_slot(std::uint32_t worker) {
 void Crew::on_lost_all(Completions& done) {
   pump(done);
   const std::string reason =
-      "the zygote, from which worker processes are started, was killed, and the workers with it; make a new "
-      "pool";
+      zygote_lives()
+          ? "the zygote, from which worker processes are started, has no descriptor left for this pool "
+            "(ulimit -n); end other pools first"
+          : end_of_zygote() + ", and the workers with it; make a new pool";
   for (auto& state : states_) {
     state.gone = true;
     state.pid = 0;
@@ -447,7 +498,13 @@ void Crew::kill_worker(std::uint32_t worker, KillReason reason) {
   WorkerState& state = states_[worker];
   state.kill_reason = reason;
   // A worker may run a task before the news of its start has come: on_started() makes up for it.
-  if (state.pidfd) ::syscall(SYS_pidfd_send_signal, state.pidfd.get(), SIGKILL, nullptr, 0);
+  // Without a pidfd, for want of a descriptor, its parent does it.
+  if (state.pid == 0 || spawner_ == nullptr) return;
+  if (state.pidfd) {
+    ::syscall(SYS_pidfd_send_signal, state.pidfd.get(), SIGKILL, nullptr, 0);
+  } else {
+    spawner_->kill(worker);
+  }
 }
 
 std::vector<int> Crew::pids() {

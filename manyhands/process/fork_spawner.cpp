@@ -13,9 +13,12 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "manyhands/base/child_process.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
+#include "manyhands/process/board.hpp"
+#include "manyhands/process/descendants.hpp"
 #include "manyhands/process/worker.hpp"
 
 namespace manyhands::process {
@@ -26,20 +29,23 @@ class ForkSpawner final : public Spawner {
   ~ForkSpawner() override {
     for (auto& child : children_) {
       if (child.pid == 0) continue;
-      ::kill(child.pid, SIGKILL);
+      end(child);
       while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
       }
     }
   }
 
   void fork_one(const shm::Segment& board, int supervisor_fd, std::uint32_t worker) {
+    board_ = board.data();
     const pid_t self = ::getpid();
     const pid_t pid = ::fork();
     if (pid == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      if (::getppid() != self) ::_exit(1);
-      run_worker(shm::Segment::attach(UniqueFd(::fcntl(board.fd(), F_DUPFD_CLOEXEC, 0))),
-                 {.worker = worker, .supervisor_fd = supervisor_fd});
+      run_as_child("a worker", [&] {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::getppid() != self) ::_exit(1);
+        run_worker(shm::Segment::attach(UniqueFd(::fcntl(board.fd(), F_DUPFD_CLOEXEC, 0))),
+                   {.worker = worker, .supervisor_fd = supervisor_fd});
+      });
     }
     if (pid < 0) throw_errno("fork a worker process");
     Child child{.pid = pid, .pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)))};
@@ -48,6 +54,10 @@ class ForkSpawner final : public Spawner {
                         .pid = pid,
                         .pidfd = UniqueFd(::fcntl(child.pidfd.get(), F_DUPFD_CLOEXEC, 0))});
     children_.push_back(std::move(child));
+  }
+
+  void kill(std::uint32_t worker) override {
+    if (worker < children_.size() && children_[worker].pid != 0) end(children_[worker]);
   }
 
   void spawn(std::uint32_t worker) override {
@@ -64,7 +74,12 @@ class ForkSpawner final : public Spawner {
       if (child.pid == 0) continue;
       int status = 0;
       rusage usage{};
-      const pid_t pid = ::wait4(child.pid, &status, WNOHANG | WUNTRACED, &usage);
+      pid_t pid = ::wait4(child.pid, &status, WNOHANG | WUNTRACED, &usage);
+      if (pid < 0 && errno == ECHILD) {
+        // Its end was taken by a waitpid(-1) of the program's, or is not kept where SIGCHLD is ignored.
+        pid = child.pid;
+        status = status_without_wait(worker);
+      }
       if (pid <= 0) continue;
       const bool stopped = WIFSTOPPED(status);
       events.push_back({.kind = stopped ? WorkerEvent::Kind::stopped : WorkerEvent::Kind::exited,
@@ -89,6 +104,24 @@ class ForkSpawner final : public Spawner {
     pid_t pid = 0;  // 0: reaped
     UniqueFd pidfd;
   };
+
+  // With what its tasks have started. By its pidfd: its number may be another's by now, if somebody else
+  // waited for it.
+  static void end(const Child& child) {
+    kill_descendants(child.pid);
+    if (child.pidfd) {
+      ::syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);
+    } else {
+      ::kill(child.pid, SIGKILL);
+    }
+  }
+  // An orderly end is noted on the board; whatever else ended it is told as SIGKILL.
+  int status_without_wait(std::uint32_t worker) const noexcept {
+    const auto phase = BoardView(board_).slot(worker).phase.load();
+    return phase == WorkerPhase::retired || BoardView(board_).board().stop.load() != 0 ? 0 : SIGKILL;
+  }
+
+  std::byte* board_ = nullptr;
   std::vector<Child> children_;  // by worker
   std::vector<WorkerEvent> started_;
 };

@@ -1,16 +1,19 @@
 #include "manyhands/process/init.hpp"
 
 #include <fcntl.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <charconv>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
 #include <utility>
 
+#include "manyhands/base/child_process.hpp"
 #include "manyhands/process/process_record.hpp"
 #include "manyhands/process/worker.hpp"
 #include "manyhands/process/zygote.hpp"
@@ -36,30 +39,41 @@ bool parse_argument(std::string_view argument, std::string_view name, std::uint6
   return true;
 }
 
-// A descriptor that was inherited on purpose; ends the program if it is none: someone typed the argument.
-UniqueFd inherited(std::uint64_t number, const char* argument) {
-  if (::fcntl(static_cast<int>(number), F_SETFD, FD_CLOEXEC) == 0) return UniqueFd(static_cast<int>(number));
+// Somebody typed the argument: what it names must not run.
+[[noreturn]] void refuse(const char* argument) {
   std::fprintf(stderr, "manyhands: %s is for processes that manyhands starts itself\n", argument);
   std::exit(2);
 }
 
+UniqueFd inherited(std::uint64_t number, const char* argument) {
+  if (number > INT_MAX || ::fcntl(static_cast<int>(number), F_SETFD, FD_CLOEXEC) != 0) refuse(argument);
+  return UniqueFd(static_cast<int>(number));
+}
+
+// A child proves itself by what it inherited: words on a command line and files that a shell can open are not
+// enough to have a function of the program run, and a program with more rights than its caller never does.
+void require_child(std::uint64_t door, const char* argument) {
+  if (::getauxval(AT_SECURE) != 0 || door > INT_MAX || !process::is_zygote_door(static_cast<int>(door)) ||
+      !shm::adopt_heap())
+    refuse(argument);
+}
+
 [[noreturn]] void become_worker(const std::uint64_t (&numbers)[4]) {
+  require_child(numbers[2], process::worker_argument);
   UniqueFd board = inherited(numbers[0], process::worker_argument);
+  if (!shm::is_sealed(board.get())) refuse(process::worker_argument);
   UniqueFd supervisor = inherited(numbers[1], process::worker_argument);
   process::adopt_zygote_door(inherited(numbers[2], process::worker_argument));
-  process::run_worker(
-      shm::Segment::attach(std::move(board)),
-      {.worker = static_cast<std::uint32_t>(numbers[3]), .supervisor_fd = supervisor.release()});
+  auto segment = shm::Segment::attach(std::move(board));
+  if (!process::is_worker_of(segment, numbers[3])) refuse(process::worker_argument);
+  process::run_worker(std::move(segment), {.worker = static_cast<std::uint32_t>(numbers[3]),
+                                           .supervisor_fd = supervisor.release()});
 }
 
 [[noreturn]] void become_process(const std::uint64_t (&numbers)[2]) {
+  require_child(numbers[1], process::process_argument);
   process::adopt_zygote_door(inherited(numbers[1], process::process_argument));
-  shm::ensure_heap();
-  if (!shm::is_block(numbers[0], shm::BlockKind::process)) {
-    std::fprintf(stderr, "manyhands: %s is for processes that manyhands starts itself\n",
-                 process::process_argument);
-    std::exit(2);
-  }
+  if (!shm::is_block(numbers[0], shm::BlockKind::process)) refuse(process::process_argument);
   process::run_process(numbers[0]);
 }
 
@@ -68,12 +82,19 @@ UniqueFd inherited(std::uint64_t number, const char* argument) {
 void init(int argc, char** argv, const InitOptions& options) {
   std::uint64_t worker[4] = {};
   std::uint64_t process[2] = {};
-  if (argc == 2 && parse_argument(argv[1], process::worker_argument, worker)) become_worker(worker);
-  if (argc == 2 && parse_argument(argv[1], process::process_argument, process)) become_process(process);
-  process::set_on_interrupt(options.on_interrupt);
-  process::ensure_zygote();
-  shm::name_this_process("main");
-  called.store(true);
+  called.store(true);  // also for what is forked or started from here on
+  if (argc == 2 && parse_argument(argv[1], process::worker_argument, worker))
+    run_as_child("a worker", [&] { become_worker(worker); });
+  if (argc == 2 && parse_argument(argv[1], process::process_argument, process))
+    run_as_child("a process", [&] { become_process(process); });
+  try {
+    process::set_on_interrupt(options.on_interrupt);
+    process::ensure_zygote();
+    shm::name_this_process("main");
+  } catch (...) {
+    called.store(false);
+    throw;
+  }
 }
 
 bool process::initialized() noexcept { return called.load(); }

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <list>
 
+#include "manyhands/base/child_process.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/mutex.hpp"
 #include "manyhands/base/own_thread.hpp"
@@ -51,8 +52,9 @@ Children& children() {
 // What a process was called with goes with its record at the latest.
 const bool tidies = [] {
   shm::on_last_release(shm::BlockKind::process, [](shm::Offset offset) {
-    if (const shm::Offset call = shm::at<ProcessRecord>(offset).call.exchange(0); call != 0)
-      shm::release(call);
+    auto& record = shm::at<ProcessRecord>(offset);
+    if (const shm::Offset call = record.call.exchange(0); call != 0) shm::release(call);
+    if (record.surroundings != 0) shm::release(record.surroundings);
   });
   return true;
 }();
@@ -63,6 +65,13 @@ ProcessState state_of(const ProcessRecord& record) {
 }
 bool has_ended(const ProcessRecord& record) { return state_of(record) >= ProcessState::ended; }
 
+// How a process ended whose status nobody could wait for.
+int status_without_wait(const ProcessRecord& record) noexcept {
+  constexpr int killed = SIGKILL;
+  const std::int32_t code = record.exit_code.load();
+  return code >= 0 ? (code & 0xff) << 8 : killed;  // as waitpid gives it
+}
+
 // A forked child is reaped by its parent; the zygote reaps its own.
 void reap(const shm::BlockPtr& block) {
   ProcessRecord& record = record_at(block);
@@ -72,9 +81,10 @@ void reap(const shm::BlockPtr& block) {
   int status = 0;
   const pid_t pid = record.pid.load();
   const pid_t reaped = ::waitpid(pid, &status, WNOHANG);
-  // Somebody else's waitpid(-1) may have taken the status.
-  if (reaped == pid || (reaped < 0 && errno == ECHILD))
-    record_end(block->offset(), reaped == pid ? status : 0, 0);
+  // Somebody else's waitpid(-1), or a SIGCHLD that is ignored, may have taken the status: then the process
+  // has left it in its record, if it came to that.
+  if (reaped == pid) record_end(block->offset(), status, 0);
+  if (reaped < 0 && errno == ECHILD) record_end(block->offset(), status_without_wait(record), 0);
 }
 
 void forget_ended_children() {
@@ -129,6 +139,13 @@ class RealProcess final : public ProcessLife {
     return record().pid.load();
   }
 
+  // Blocks until it is forked. Throws SystemError if it cannot be.
+  void await_birth() {
+    wait({}, [this] { return record().pid.load() != 0 || state_of(record()) != ProcessState::starting; });
+    if (state_of(record()) == ProcessState::failed)
+      throw SystemError(fmt::format("start process '{}'", name), record().status.load());
+  }
+
   std::optional<int> exit_code() override {
     reap(block_);
     if (is_lost() && !shm::is_alive(record().thread.load())) record_end(block_->offset(), SIGKILL, 0);
@@ -169,6 +186,7 @@ class RealProcess final : public ProcessLife {
     }
     static_cast<void>(pid());  // the zygote must know of it before this program may end
     record().detached.store(1);
+    keep_zygote();
     const MutexLock lock(children().mutex);
     children().records.remove(block_);
   }
@@ -208,7 +226,11 @@ class RealProcess final : public ProcessLife {
   }
 
   // The zygote is gone, which takes all processes along and tells nobody.
-  bool is_lost() const { return start_ != Start::fork && !has_ended(record()) && !zygote_lives(); }
+  bool is_lost() const {
+    if (start_ == Start::fork || has_ended(record())) return false;
+    const auto zygote = record().zygote.load();  // a later one may live
+    return zygote != 0 ? !shm::is_alive(zygote) : !zygote_lives();
+  }
 
   shm::BlockPtr block_;
   Start start_;
@@ -279,7 +301,7 @@ class ExploredProcess final : public ProcessLife {
   std::uint32_t number_ = 0;
 };
 
-[[noreturn]] void run_forked(shm::Offset record, pid_t parent) {
+void run_forked(shm::Offset record, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);
   run_process(record);
@@ -297,8 +319,12 @@ void fork_here(const shm::BlockPtr& block, const std::string& name) {
   ProcessRecord& record = record_at(block);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
-  if (pid == 0) run_forked(block->offset(), parent);
-  if (pid < 0) throw_errno(fmt::format("fork process '{}'", name));
+  if (pid == 0) run_as_child("a process", [&] { run_forked(block->offset(), parent); });
+  if (pid < 0) {
+    const int error = errno;
+    record_failure(block->offset(), error);
+    throw SystemError(fmt::format("fork process '{}'", name), error);
+  }
   record.pid.store(pid);
 }
 
@@ -329,6 +355,7 @@ std::unique_ptr<ProcessLife> start_process(const ProcessOptions& options, const 
   auto life = std::make_unique<RealProcess>(block, options.start);
   life->name = options.name.empty() ? fmt::format("Process-{}", next_number()) : options.name;
   record.parent = ::getpid();
+  record.exit_code = -1;
   record.is_fork = options.start == Start::fork ? 1 : 0;
   const std::string mine = this_process::name();
   std::copy_n(mine.data(), std::min(mine.size(), record.parent_name.size() - 1), record.parent_name.data());
@@ -344,7 +371,12 @@ std::unique_ptr<ProcessLife> start_process(const ProcessOptions& options, const 
   if (options.start == Start::fork) {
     fork_here(block, life->name);
   } else {
-    ask_zygote_for(block->offset(), options.start == Start::spawn ? ZygoteSpawn::exec : ZygoteSpawn::fork);
+    const Surroundings surroundings = capture_surroundings();
+    record.surroundings = surroundings.block->offset();
+    shm::add_ref(record.surroundings);
+    const auto how = options.start == Start::spawn ? ZygoteSpawn::exec : ZygoteSpawn::fork;
+    ask_zygote_for(block->offset(), how, surroundings);
+    life->await_birth();
   }
   const MutexLock lock(children().mutex);
   children().records.push_back(std::move(block));

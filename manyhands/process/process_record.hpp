@@ -19,11 +19,15 @@ struct ProcessRecord {
   shm::FutexWord state;              // ProcessState; written by who forks and who reaps
   std::atomic<std::int32_t> pid;     // 0: not yet forked
   std::atomic<std::int32_t> status;  // once ended: as of waitpid; once failed: the errno
+  std::atomic<std::int32_t>
+      exit_code;  // of the function's end, written by the process itself; -1: not ended so
   std::atomic<std::uint32_t> detached;
   std::atomic<shm::ThreadToken> thread;    // the process's main thread; 0 before it runs
   std::int32_t parent;                     // pid of who started it; constant
   std::int32_t is_fork;                    // 1: a child of `parent`, which reaps it; constant
   std::atomic<std::uint64_t> peak_memory;  // bytes, once ended
+  std::atomic<shm::ThreadToken> zygote;    // that started it; 0: not yet, or a fork of its parent
+  shm::Offset surroundings;                // with a reference of the record's; constant
   std::atomic<shm::Offset> call;           // the message with function and arguments; 0 once it was read
   wire::Function thunk;                    // a wire::CallThunk; constant
   std::array<char, 48> name;               // constant, zero-terminated, as is the next
@@ -32,6 +36,9 @@ struct ProcessRecord {
 
 // Ends the process's life in its record: called by who reaped it.
 void record_end(shm::Offset offset, int status, std::uint64_t peak_memory) noexcept;
+
+// It could not be started, for the reason `error`, an errno: called by who tried.
+void record_failure(shm::Offset offset, int error) noexcept;
 
 // The life of a process from its birth: runs the call in its record and ends the process with its exit
 // status.

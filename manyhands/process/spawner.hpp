@@ -15,7 +15,7 @@ namespace manyhands::process {
 
 struct WorkerEvent {
   enum class Kind : std::uint32_t {
-    started,   // pid and pidfd are known
+    started,   // pid is known, and pidfd unless a process had no descriptor left
     exited,    // status as of waitpid, peak_memory in bytes
     stopped,   // by the signal in status
     failed,    // could not be started: status is the errno
@@ -34,6 +34,8 @@ class Spawner {
   virtual ~Spawner() = default;
   // Starts (or replaces) worker `worker`; the outcome is an event. Throws SystemError.
   virtual void spawn(std::uint32_t worker) = 0;
+  // Sends SIGKILL to worker `worker` if it runs: for who has no pidfd of it.
+  virtual void kill(std::uint32_t worker) = 0;
   // No more workers are needed: those that have not been started yet need not be. Each still has its exited
   // event.
   virtual void close() {}

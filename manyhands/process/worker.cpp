@@ -16,9 +16,12 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <typeinfo>
 #include <utility>
 
+#include "manyhands/base/child_process.hpp"
+#include "manyhands/base/forks.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/process/board.hpp"
 #include "manyhands/process/crash.hpp"
@@ -26,6 +29,7 @@
 #include "manyhands/process/idle.hpp"
 #include "manyhands/process/message.hpp"
 #include "manyhands/process/placement.hpp"
+#include "manyhands/process/surroundings.hpp"
 #include "manyhands/shm/block.hpp"
 #include "manyhands/shm/race.hpp"
 #include "manyhands/task/this_task.hpp"
@@ -37,6 +41,21 @@ namespace manyhands::process {
 namespace {
 
 constexpr std::uint64_t result_cache_bytes = std::uint64_t{160} << 20;
+
+// Ends a process that a task forked and let return into the worker's loop: there is one worker of a number.
+class CopyGuard {
+ public:
+  void end_copy() const noexcept {
+    if (forks() == forks_) return;
+    constexpr std::string_view line =
+        "manyhands: a task forked a process that did not end by _exit(); it is ended\n";
+    static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+    ::_exit(child_failed);
+  }
+
+ private:
+  int forks_ = forks();
+};
 
 class Worker {
  public:
@@ -77,6 +96,7 @@ class Worker {
   std::exception_ptr memory_limit_error() const;
   void wake_supervisor_if_wanted();
 
+  CopyGuard copy_;
   shm::Segment& segment_;
   BoardView view_;
   WorkerBirth birth_;
@@ -146,6 +166,7 @@ bool Worker::initialize() {
     } reply;
     const ThrowTracer tracer;
     thunk(reader, reply);
+    copy_.end_copy();
     flush_output();
     return true;
   } catch (...) {
@@ -163,6 +184,7 @@ bool Worker::must_retire(std::uint64_t next_tasks) const noexcept {
 
 // Between what the parent may kill this worker for, and what it may not.
 void Worker::next_turn() noexcept {
+  copy_.end_copy();
   const auto next = (slot_.turn.load(std::memory_order_relaxed) & ~doomed) + 1;
   if ((slot_.turn.exchange(next, std::memory_order_acq_rel) & doomed) == 0) return;
   for (;;) ::pause();  // SIGKILL is on its way
@@ -382,6 +404,7 @@ void Worker::run_chunk(const ChunkClaim& claim) {
                std::current_exception());
     job.stop.store(1, std::memory_order_relaxed);  // a hint to the others; the parent acts on the error
   }
+  copy_.end_copy();
   flush_output();
   slot_.started_ns.store(0, std::memory_order_relaxed);
   chunk.completed_ns = now_ns();
@@ -406,6 +429,7 @@ void Worker::run_chunk(const ChunkClaim& claim) {
 // ---- Results.
 
 void Worker::send(ResultHeader header, ByteView message, std::span<const ByteView> buffers) {
+  copy_.end_copy();
   comes_before_results();
   const std::vector<shm::BlockPtr> named = parcel_.take();
   shm::BlockPtr own;
@@ -479,6 +503,12 @@ std::exception_ptr Worker::memory_limit_error() const {
 
 }  // namespace
 
+bool is_worker_of(const shm::Segment& board, std::uint64_t worker) noexcept {
+  if (board.size() < sizeof(Board)) return false;
+  const Board& header = BoardView(board.data()).board();
+  return header.workers > worker && Layout(header.workers, header.region_size).size() == board.size();
+}
+
 void run_worker(shm::Segment board, const WorkerBirth& birth) {
   ::prctl(PR_SET_NAME, fmt::format("mh-worker-{}", birth.worker).c_str());
   ::signal(SIGINT, SIG_IGN);  // Ctrl-C is the parent's; it stops its workers
@@ -487,6 +517,7 @@ void run_worker(shm::Segment board, const WorkerBirth& birth) {
     ::close(null);
   }
   shm::ensure_heap();  // after exec it is not there yet
+  apply_locale(BoardView(board.data()).board().surroundings);
   WorkerSlot& slot = BoardView(board.data()).slot(birth.worker);
   install_crash_handler(slot);
   set_in_worker();

@@ -70,7 +70,8 @@ struct SpawnerFixture : BoardFixture {
 };
 
 TEST_CASE_FIXTURE(SpawnerFixture, "the zygote starts workers and tells of their deaths, stops and ends") {
-  const auto spawner = open_zygote_pool(segment, supervisor.get(), workers, ZygoteSpawn::fork);
+  const auto spawner =
+      open_zygote_pool(segment, supervisor.get(), workers, ZygoteSpawn::fork, capture_surroundings());
   CHECK(spawner->can_respawn());
   check_life_and_death(*spawner);
 }
@@ -82,7 +83,8 @@ TEST_CASE_FIXTURE(SpawnerFixture, "forked workers live and die the same way, and
 }
 
 TEST_CASE_FIXTURE(SpawnerFixture, "a worker that was lost is spawned again on request") {
-  const auto spawner = open_zygote_pool(segment, supervisor.get(), 1, ZygoteSpawn::fork);
+  const auto spawner =
+      open_zygote_pool(segment, supervisor.get(), 1, ZygoteSpawn::fork, capture_surroundings());
   const auto first = take_events(*spawner, 1);
   ::kill(first[0].pid, SIGKILL);
   take_events(*spawner, 1);
@@ -93,7 +95,7 @@ TEST_CASE_FIXTURE(SpawnerFixture, "a worker that was lost is spawned again on re
 }
 
 TEST_CASE_FIXTURE(SpawnerFixture, "closing a pool's channel kills its workers") {
-  auto spawner = open_zygote_pool(segment, supervisor.get(), 1, ZygoteSpawn::fork);
+  auto spawner = open_zygote_pool(segment, supervisor.get(), 1, ZygoteSpawn::fork, capture_surroundings());
   const auto started = take_events(*spawner, 1);
   spawner.reset();
   pollfd dead{started[0].pidfd.get(), POLLIN, 0};

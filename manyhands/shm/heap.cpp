@@ -103,20 +103,23 @@ void* map(int memory, std::size_t size) noexcept {
   return address;
 }
 
-// The heap of the process that started this one by exec; false if there is none.
+// The heap of the process that started this one by exec; false if there is none. Not for programs with more
+// rights than their caller, and no file that a caller could have made.
 bool adopt() {
-  const char* text = ::getenv(heap_variable);
+  const char* text = ::secure_getenv(heap_variable);
   if (text == nullptr) return false;
   int number = -1;
   const auto [end, error] = std::from_chars(text, text + std::strlen(text), number);
   const bool is_number = error == std::errc{} && *end == '\0';
   ::unsetenv(heap_variable);  // our children do not have that descriptor
   struct stat info{};
-  if (!is_number || ::fstat(number, &info) != 0 || static_cast<std::size_t>(info.st_size) < tables_end)
+  if (!is_number || !is_sealed(number) || ::fstat(number, &info) != 0 ||
+      static_cast<std::size_t>(info.st_size) < tables_end)
     return false;
   void* address = map(number, static_cast<std::size_t>(info.st_size));
   if (address == MAP_FAILED) return false;
-  if (static_cast<const HeapHeader*>(address)->magic != magic) {
+  const auto& header = *static_cast<const HeapHeader*>(address);
+  if (header.magic != magic || header.size != static_cast<std::uint64_t>(info.st_size)) {
     ::munmap(address, static_cast<std::size_t>(info.st_size));
     return false;
   }
@@ -127,14 +130,15 @@ bool adopt() {
 }
 
 void create() {
-  UniqueFd memory(::memfd_create("manyhands-heap", MFD_CLOEXEC));
+  fill_standard_descriptors();
+  UniqueFd memory(::memfd_create("manyhands-heap", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory) throw_errno("create the program's shared memory");
   // Address space is reserved once and for all; memory is taken page by page as it is touched. A limit on
-  // address space (ulimit -v) is meant for the program: take a quarter at most.
+  // address space (ulimit -v) is meant for the program: take an eighth at most, and as much for all pools.
   std::uint64_t size = std::max<std::uint64_t>(machine_memory() * 8, std::uint64_t{1} << 32);
   rlimit limit{};
   if (::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-    size = std::min(size, limit.rlim_cur / 4);
+    size = std::min(size, limit.rlim_cur / 8);
   size = std::max(round_up(size, large_page), tables_end + 4 * large_page);
   void* address = MAP_FAILED;
   int error = 0;
@@ -149,6 +153,7 @@ void create() {
                     size >> 20),
         error != 0 ? error : errno);
   }
+  seal(memory.get());
   base = static_cast<std::byte*>(address);
   HeapHeader& heap = header();
   heap.size = size;
@@ -236,9 +241,23 @@ const char* name_of(BlockKind kind) noexcept {
 void ensure_heap() {
   if (ready.load(std::memory_order_acquire)) return;
   std::call_once(once, [] {
-    if (!adopt()) create();
+    ::unsetenv(heap_variable);  // it is for those who ask for it by adopt_heap()
+    create();
     ready.store(true, std::memory_order_release);
   });
+}
+
+bool adopt_heap() {
+  bool adopted = false;
+  std::call_once(once, [&] {
+    if (!adopt()) {
+      create();  // once is once
+    } else {
+      adopted = true;
+    }
+    ready.store(true, std::memory_order_release);
+  });
+  return adopted;
 }
 
 bool have_heap() noexcept { return ready.load(std::memory_order_acquire); }

@@ -65,6 +65,9 @@ using Offset = std::uint64_t;
 
 // Maps the heap, creating it if this program has none yet. Cheap after the first call. Throws SystemError.
 void ensure_heap();
+// In a process that was started by exec: maps the heap that it inherited; false if there is none, or if what
+// is named as it is not one of ours. Before ensure_heap().
+[[nodiscard]] bool adopt_heap();
 bool have_heap() noexcept;
 
 // A zeroed block of `size` bytes with refs == 1; size 0 is allowed. Throws ResourceExhausted with the numbers

@@ -1,5 +1,6 @@
 #include "manyhands/shm/segment.hpp"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -39,15 +40,26 @@ int resize(int fd, std::size_t size_bytes) noexcept {
   return error;
 }
 
+void seal(int fd) noexcept { ::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); }
+
+bool is_sealed(int fd) noexcept {
+  constexpr int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  struct stat info{};
+  return seals >= 0 && (seals & wanted) == wanted && ::fstat(fd, &info) == 0 && info.st_nlink == 0 &&
+         (info.st_uid == ::geteuid() || info.st_uid == 0);
+}
+
 Segment Segment::create(std::size_t size_bytes) {
   fill_standard_descriptors();
-  UniqueFd fd(::memfd_create("manyhands", MFD_CLOEXEC));
+  UniqueFd fd(::memfd_create("manyhands", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) throw_errno("create a shared segment");
   if (const int error = resize(fd.get(), size_bytes); error != 0) {
     throw SystemError(fmt::format("size a shared segment to {} bytes{}", size_bytes,
                                   error == EFBIG ? " (ulimit -f is too small for that)" : ""),
                       error);
   }
+  seal(fd.get());
   std::byte* data = map(fd.get(), size_bytes);
   return {std::move(fd), data, size_bytes};
 }

@@ -45,4 +45,10 @@ class Segment {
 // or 0.
 int resize(int fd, std::size_t size_bytes) noexcept;
 
+// Fixes the size of a memfd for good: nobody who has the descriptor can take away pages that others map.
+void seal(int fd) noexcept;
+// Whether `fd` is memory that seal() was called on, of this user or root: no file that somebody else could
+// make.
+bool is_sealed(int fd) noexcept;
+
 }  // namespace manyhands::shm
