@@ -261,6 +261,10 @@ void Crew::reset_slot(std::uint32_t worker) {
 
 void Crew::on_lost_all(Completions& done) {
   pump(done);
+  // A process that is ending closes its channels a moment before it counts as ended; who makes a pool because
+  // of our error must not be sent to it.
+  const Deadline patience(std::chrono::milliseconds(500));
+  while (zygote_lives() && !patience.passed()) static_cast<void>(::poll(nullptr, 0, 1));
   const std::string reason =
       zygote_lives()
           ? "the zygote, from which worker processes are started, has no descriptor left for this pool "
