@@ -49,8 +49,11 @@ Children& children() {
   return *instance;
 }
 
+void end_unborn();
+
 // What a process was called with goes with its record at the latest.
 const bool tidies = [] {
+  shm::also_sweep(&end_unborn);
   shm::on_last_release(shm::BlockKind::process, [](shm::Offset offset) {
     auto& record = shm::at<ProcessRecord>(offset);
     if (const shm::Offset call = record.call.exchange(0); call != 0) shm::release(call);
@@ -96,6 +99,18 @@ void forget_ended_children() {
   });
 }
 
+// Processes that were asked for and never forked: their zygote is gone, and what waits for them shall know
+// it.
+void end_unborn() {
+  Children& all = children();
+  const MutexLock lock(all.mutex);
+  for (const auto& block : all.records) {
+    ProcessRecord& record = record_at(block);
+    if (record.is_fork == 0 && record.pid.load() == 0 && !has_ended(record) && !zygote_lives())
+      record_end(block->offset(), SIGKILL, 0);
+  }
+}
+
 std::uint64_t next_number() {
   Children& all = children();
   const MutexLock lock(all.mutex);
@@ -139,9 +154,11 @@ class RealProcess final : public ProcessLife {
     return record().pid.load();
   }
 
-  // Blocks until it is forked. Throws SystemError if it cannot be.
+  // Blocks until it is forked, unless its zygote does not run (it was stopped). Throws SystemError if it
+  // cannot be.
   void await_birth() {
-    wait({}, [this] { return record().pid.load() != 0 || state_of(record()) != ProcessState::starting; });
+    wait(Deadline(std::chrono::seconds(1)),
+         [this] { return record().pid.load() != 0 || state_of(record()) != ProcessState::starting; });
     if (state_of(record()) == ProcessState::failed)
       throw SystemError(fmt::format("start process '{}'", name), record().status.load());
   }

@@ -19,8 +19,11 @@ constexpr std::uint64_t page = 4096;
 
 Arena::Arena(Segment& segment, std::uint64_t begin, std::uint64_t size, std::uint64_t cache_bytes) noexcept
     : segment_(&segment), begin_(begin), end_(begin + size), cache_bytes_(cache_bytes) {
-  if (header().top.load(std::memory_order_relaxed) == 0)
+  if (header().top.load(std::memory_order_relaxed) == 0) {
     header().top.store(begin_ + page, std::memory_order_relaxed);
+  } else {
+    take_over();
+  }
 }
 
 Arena::Header& Arena::header() const noexcept {
@@ -63,11 +66,15 @@ std::uint64_t Arena::allocate(std::uint64_t size_bytes) {
                         size_bytes, (top - begin_) >> 20, (end_ - begin_) >> 20));
       }
       block = top + sizeof(BlockHeader);
-      block_header(block) = {
-          .region = begin_, .next = 0, .size_class = static_cast<std::uint32_t>(size_class)};
+      BlockHeader& made = block_header(block);
+      made.region = begin_;
+      made.next = 0;
+      made.size_class = static_cast<std::uint32_t>(size_class);
+      made.state.store(BlockState::cold, std::memory_order_relaxed);
       header().top.store(top + size, std::memory_order_relaxed);  // read by a successor only after our death
     }
   }
+  block_header(block).state.store(BlockState::out, std::memory_order_relaxed);
   header().outstanding.fetch_add(1, std::memory_order_relaxed);
   return block;
 }
@@ -91,24 +98,73 @@ std::uint64_t Arena::outstanding() const noexcept {
 }
 
 void Arena::collect() noexcept {
-  if (header().returned.load(std::memory_order_relaxed) == 0) return;
-  auto block = header().returned.exchange(0, std::memory_order_acquire);
-  while (block != 0) {
-    const auto next = block_header(block).next;
-    const auto size_class = block_header(block).size_class;
-    const auto size = std::uint64_t{1} << size_class;
-    if (size >= discard_from && cached_ + size > cache_bytes_) {
-      segment_->discard(block, size - sizeof(BlockHeader));
-      cold_[size_class].push_back(block);
-    } else {
-      warm_[size_class].push_back(block);
-      cached_ += size;
-    }
-    block = next;
+  Header& region = header();
+  std::uint64_t top = region.returned.load(std::memory_order_relaxed);
+  if (top == 0) return;
+  do {
+    // Noted before it is taken: if we die in between, the successor finds it by one of the two.
+    region.taking.store(top, std::memory_order_relaxed);
+  } while (
+      !region.returned.compare_exchange_weak(top, 0, std::memory_order_acq_rel, std::memory_order_relaxed));
+  while (top != 0) {
+    const std::uint64_t next = block_header(top).next;
+    take_back(top);
+    top = next;
+  }
+  region.taking.store(0, std::memory_order_release);
+}
+
+void Arena::take_back(std::uint64_t block) noexcept {
+  BlockHeader& header = block_header(block);
+  const auto size = std::uint64_t{1} << header.size_class;
+  const bool cold = size >= discard_from && cached_ + size > cache_bytes_;
+  header.state.store(cold ? BlockState::cold : BlockState::warm, std::memory_order_relaxed);
+  if (cold) segment_->discard(block, size - sizeof(BlockHeader));
+  keep_free(block);
+}
+
+void Arena::keep_free(std::uint64_t block) noexcept {
+  const BlockHeader& header = block_header(block);
+  if (header.state.load(std::memory_order_relaxed) == BlockState::cold) {
+    cold_[header.size_class].push_back(block);
+  } else {
+    warm_[header.size_class].push_back(block);
+    cached_ += std::uint64_t{1} << header.size_class;
   }
 }
 
-// A successor does not know the free blocks of the dead owner; this is where they come back.
+// What the dead owner knew of its free blocks.
+void Arena::take_over() noexcept {
+  Header& region = header();
+  // It may have died while it took the stack. Releasers only put blocks on top: if the stack has the noted
+  // block in it, it had not taken it yet.
+  std::uint64_t taking = region.taking.load(std::memory_order_acquire);
+  for (std::uint64_t block = region.returned.load(std::memory_order_acquire); block != 0 && taking != 0;
+       block = block_header(block).next) {
+    if (block == taking) taking = 0;
+  }
+  // What of it is free by now is found with the others.
+  for (; taking != 0; taking = block_header(taking).next)
+    block_header(taking).state.store(BlockState::warm, std::memory_order_relaxed);
+  region.taking.store(0, std::memory_order_relaxed);
+  const std::uint64_t top = region.top.load(std::memory_order_relaxed);
+  for (std::uint64_t block = begin_ + page + sizeof(BlockHeader); block < top;) {
+    BlockHeader& found = block_header(block);
+    switch (found.state.load(std::memory_order_relaxed)) {
+      case BlockState::warm:
+        take_back(block);  // within our own budget
+        break;
+      case BlockState::cold:
+        keep_free(block);
+        break;
+      case BlockState::out:
+        break;
+    }
+    block += std::uint64_t{1} << found.size_class;
+  }
+}
+
+// What no list holds comes back here: a block that a dead owner had taken and not yet handed on.
 void Arena::restart_if_empty() noexcept {
   if (outstanding() != 0 || header().top.load(std::memory_order_relaxed) == begin_ + page) return;
   collect();

@@ -7,10 +7,10 @@
 //
 // Layout of the region [begin, begin + size) of the segment:  [ Header : 192 ] then blocks, each [
 // BlockHeader : 64 ][ bytes ]. Returned blocks form a stack linked by offsets: releasers push with CAS, the
-// owner takes the whole stack at once (so there is no ABA). Sizes are powers of two; which blocks are free is
-// the owner's private knowledge. If the owner dies, its successor goes on behind the last block; once all
-// blocks are returned, the region starts again from its beginning. Source of the return stack: R. K. Treiber,
-// "Systems Programming: Coping with Parallelism" (1986).
+// owner takes the whole stack at once (so there is no ABA). Sizes are powers of two. Each block says whether
+// the owner has it: a successor of a dead owner finds the free ones by walking through the region. Once all
+// blocks are returned and none keeps pages, the region starts again from its beginning. Source of the return
+// stack: R. K. Treiber, "Systems Programming: Coping with Parallelism" (1986).
 
 #include <array>
 #include <atomic>
@@ -40,21 +40,28 @@ class Arena {
   std::uint64_t outstanding() const noexcept;
 
  private:
+  enum class BlockState : std::uint32_t { warm, cold, out };  // free with its pages; free without; handed out
   struct Header {
-    alignas(64) std::atomic<std::uint64_t> returned;     // top of the stack of released blocks, 0 if empty
+    alignas(64) std::atomic<std::uint64_t> returned;  // top of the stack of released blocks, 0 if empty
+    std::atomic<std::uint64_t>
+        taking;  // the stack that the owner is just taking, 0 if none; written by the owner
     alignas(64) std::atomic<std::uint64_t> top;          // end of the last block; written by the owner
     alignas(64) std::atomic<std::uint64_t> outstanding;  // owner adds, releasers subtract
   };
   struct alignas(64) BlockHeader {
-    std::uint64_t region;      // offset of the region's Header
-    std::uint64_t next;        // in the stack of released blocks
-    std::uint32_t size_class;  // the block takes 1 << size_class bytes with this header
+    std::uint64_t region;           // offset of the region's Header
+    std::uint64_t next;             // in the stack of released blocks
+    std::uint32_t size_class;       // the block takes 1 << size_class bytes with this header
+    std::atomic<BlockState> state;  // written by the owner: a released block is out until it is taken back
   };
   static constexpr std::size_t classes = 48;
 
   Header& header() const noexcept;
   BlockHeader& block_header(std::uint64_t block) const noexcept;
   void collect() noexcept;
+  void take_back(std::uint64_t block) noexcept;
+  void keep_free(std::uint64_t block) noexcept;
+  void take_over() noexcept;
   void restart_if_empty() noexcept;
 
   Segment* segment_;

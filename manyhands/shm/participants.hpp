@@ -115,6 +115,9 @@ std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, co
 // Gives back what dead processes held. Cheap when none died; `only` limits it to that process. Called by the
 // zygote after each child's end, and by waits.
 void sweep(pid_t only = 0) noexcept;
+// To be called, too, by each process whose wait lasts: for what the layers above know of processes that are
+// gone.
+void also_sweep(void (*look)()) noexcept;
 // The same for waits that last, of which there may be many: one of them does it, every 200 ms.
 void sweep_now_and_then() noexcept;
 
