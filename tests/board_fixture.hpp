@@ -13,6 +13,7 @@ struct BoardFixture {
 
   BoardFixture() {
     view.board().workers = workers;
+    view.board().max_chunks = layout.max_chunks();
     view.board().cores = 2;
     view.board().region_size = std::uint64_t{1} << 24;
   }

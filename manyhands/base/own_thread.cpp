@@ -9,9 +9,11 @@
 #include <atomic>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "manyhands/base/clock.hpp"
+#include "manyhands/base/error.hpp"
 
 namespace manyhands {
 namespace {
@@ -66,10 +68,12 @@ OwnThread::OwnThread(std::function<void()> body) : process_(::getpid()) {
       own_running.fetch_sub(1);
       own_changes.fetch_add(1);
     });
-  } catch (...) {
+  } catch (const std::system_error& e) {
     own_threads.fetch_sub(1);
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw;
+    throw SystemError(
+        "start a thread of manyhands' own, which looks after workers and continuations (see ulimit -u)",
+        e.code().value());
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }

@@ -17,6 +17,7 @@ namespace manyhands {
 class OwnThread {
  public:
   OwnThread() noexcept = default;
+  // Throws SystemError if no thread can be started.
   explicit OwnThread(std::function<void()> body);
   OwnThread(OwnThread&& other) noexcept = default;
   OwnThread& operator=(OwnThread&& other) noexcept;

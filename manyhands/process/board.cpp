@@ -14,7 +14,8 @@ std::uint64_t next_hint(std::uint64_t hint) noexcept {
 bool chunk_waits(const BoardView& view, std::uint32_t index, std::uint32_t generation) noexcept {
   const Job& job = view.job(index);
   const auto at = hint_index(job.hint.load(std::memory_order_acquire));
-  if (at >= job.chunks || at >= max_chunks || job.stop.load(std::memory_order_relaxed) != 0) return false;
+  if (at >= job.chunks || at >= view.layout().max_chunks() || job.stop.load(std::memory_order_relaxed) != 0)
+    return false;
   const Chunk& chunk = view.chunk(index, at);
   if (chunk.owner.load(std::memory_order_relaxed) != chunk_owner(generation, chunk_open))
     return true;  // hint is behind
@@ -44,7 +45,8 @@ bool claim_chunk(const BoardView& view, std::uint32_t index, std::uint32_t worke
   for (;;) {
     auto hint = job.hint.load(std::memory_order_acquire);
     const auto at = hint_index(hint);
-    if (at >= job.chunks || at >= max_chunks || job.stop.load(std::memory_order_relaxed) != 0) return false;
+    if (at >= job.chunks || at >= view.layout().max_chunks() || job.stop.load(std::memory_order_relaxed) != 0)
+      return false;
     Chunk& chunk = view.chunk(index, at);
     auto owner = chunk.owner.load(std::memory_order_acquire);
     if (owner == chunk_owner(generation, chunk_open)) {

@@ -40,7 +40,9 @@ inline constexpr std::uint32_t max_workers = 1024;
 inline constexpr std::uint32_t cell_count = 4096;
 inline constexpr std::uint32_t queue_capacity = 8192;
 inline constexpr std::uint32_t job_count = 16;
-inline constexpr std::uint32_t max_chunks = 1U << 20;
+inline constexpr std::uint32_t max_chunks = 1U << 20;  // of one map
+// The same of a pool whose address space is limited: the tables of a million take 800 MB of it.
+inline constexpr std::uint32_t max_chunks_if_limited = 1U << 14;
 inline constexpr std::size_t ring_capacity = std::size_t{1} << 18;
 inline constexpr std::size_t inline_result_limit = std::size_t{1} << 14;  // larger results go into a block
 inline constexpr std::size_t out_of_band_from = std::size_t{1}
@@ -219,6 +221,7 @@ struct Board {
   std::uint64_t initializer_block;  // Packet; 0: none
   std::uint64_t initializer_size;
   std::uint64_t region_size;        // of each arena
+  std::uint32_t max_chunks;         // of one map in this pool
   std::int32_t inner_threads;       // that a worker's OpenMP and BLAS may use; negative: as they like
   std::atomic<std::uint32_t> stop;  // 1: workers leave
   // A block that stands for the orders that the race detector has to know: from what was submitted to the
@@ -259,15 +262,18 @@ struct ResultHeader {
 // ---- Finding the parts.
 class Layout {
  public:
-  Layout(std::uint32_t workers, std::uint64_t region_size) noexcept
-      : workers_(workers), region_size_(region_size) {}
+  Layout(std::uint32_t workers, std::uint64_t region_size,
+         std::uint32_t chunks = process::max_chunks) noexcept
+      : workers_(workers), region_size_(region_size), max_chunks_(chunks) {}
+
+  std::uint32_t max_chunks() const noexcept { return max_chunks_; }
 
   std::uint64_t slots() const noexcept { return round_up(sizeof(Board), 4096); }
   std::uint64_t cells() const noexcept { return slots() + round_up(sizeof(WorkerSlot) * workers_, 4096); }
   std::uint64_t jobs() const noexcept { return cells() + round_up(sizeof(Cell) * cell_count, 4096); }
   std::uint64_t chunks(std::uint32_t job) const noexcept {
     return jobs() + round_up(sizeof(Job) * job_count, 4096) +
-           job * round_up(sizeof(Chunk) * max_chunks, 4096);
+           job * round_up(sizeof(Chunk) * max_chunks_, 4096);
   }
   std::uint64_t ring(std::uint32_t worker) const noexcept {
     return chunks(job_count) + worker * round_up(shm::MessageRing::footprint(ring_capacity), 4096);
@@ -281,6 +287,7 @@ class Layout {
  private:
   std::uint32_t workers_;
   std::uint64_t region_size_;
+  std::uint32_t max_chunks_;
 };
 
 // The parts of a mapped board.
@@ -305,7 +312,7 @@ class BoardView {
  private:
   static Layout layout_of(const std::byte* data) noexcept {
     const auto& board = *reinterpret_cast<const Board*>(data);
-    return {board.workers, board.region_size};
+    return {board.workers, board.region_size, board.max_chunks};
   }
   template <class T>
   T* at(std::uint64_t offset) const noexcept {

@@ -46,7 +46,7 @@ std::pair<shm::Segment, Layout> reserve_board(std::uint32_t workers) {
   const std::uint64_t smallest = limited ? smallest_limited_region : smallest_region;
   while (region * (workers + 1) > allowed && region / 2 >= smallest) region /= 2;
   for (;; region /= 2) {
-    const Layout layout(workers, region);
+    const Layout layout(workers, region, limited ? max_chunks_if_limited : max_chunks);
     try {
       return {shm::Segment::create(layout.size()), layout};
     } catch (const SystemError&) {
@@ -86,6 +86,7 @@ Crew::Crew(const CrewOptions& options)
         memory_ = std::make_shared<shm::Segment>(std::move(segment));
         view_ = BoardView(memory_->data(), layout);
         view_.board().workers = options_.workers;
+        view_.board().max_chunks = layout.max_chunks();
         view_.board().region_size =
             layout.parent_region() == 0 ? 0 : layout.worker_region(0) - layout.parent_region();
         return shm::Arena(*memory_, layout.parent_region(), view_.board().region_size, argument_cache_bytes);
@@ -228,7 +229,8 @@ std::uint64_t Crew::chunk_size_for(std::uint64_t items, std::size_t wanted) cons
   std::uint64_t size = std::min<std::uint64_t>(wanted, items);
   if (options_.max_tasks_per_worker != 0) size = 1;  // so that the limit is met exactly
   if (size == 0) size = items / (std::uint64_t{options_.workers} * 256);
-  return std::max<std::uint64_t>({size, (items + max_chunks - 1) / max_chunks, 1});
+  const std::uint64_t most = view_.layout().max_chunks();
+  return std::max<std::uint64_t>({size, (items + most - 1) / most, 1});
 }
 
 std::optional<std::uint32_t> Crew::take_job() {
@@ -702,7 +704,8 @@ std::uint64_t Crew::items_done(MapHandle handle) const noexcept {
   for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
     const WorkerSlot& slot = view_.slot(worker);
     if (slot.job.load() != handle.job || slot.generation.load() != handle.generation) continue;
-    const auto begin = view_.chunk(handle.job, std::min(slot.chunk.load(), max_chunks - 1)).begin;
+    const auto begin =
+        view_.chunk(handle.job, std::min(slot.chunk.load(), view_.layout().max_chunks() - 1)).begin;
     const auto item = slot.item.load();
     if (item > begin) done += item - begin;
   }

@@ -177,7 +177,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
     return options_.start == Start::fork ? wire::Reach::forked_now : wire::Reach::other_process;
   }
   std::vector<int> pids() MH_EXCLUDES(mutex_);  // of the workers that run now, by number; 0: none
-  // Items per chunk: as wanted (0: about 256 chunks per worker), and never more than max_chunks chunks.
+  // Items per chunk: as wanted (0: about 256 chunks per worker), and never more than Board::max_chunks
+  // chunks.
   std::uint64_t chunk_size_for(std::uint64_t items, std::size_t wanted) const noexcept;
 
  private:

@@ -506,7 +506,7 @@ std::exception_ptr Worker::memory_limit_error() const {
 bool is_worker_of(const shm::Segment& board, std::uint64_t worker) noexcept {
   if (board.size() < sizeof(Board)) return false;
   const Board& header = BoardView(board.data()).board();
-  return header.workers > worker && Layout(header.workers, header.region_size).size() == board.size();
+  return header.workers > worker && BoardView(board.data()).layout().size() == board.size();
 }
 
 void run_worker(shm::Segment board, const WorkerBirth& birth) {
