@@ -317,12 +317,11 @@ class Job {
         if (line.empty()) return;
       }
       if (line.starts_with("manyhands: rank ") && line.ends_with("; the job ends")) explained_ = true;
-      if (hold_back(line, sinks_[i])) return;
       if (options_.verbose) {
         sinks_[i].add(line + "\n");
         static_cast<void>(noise_[i].feed(std::move(line)));
-      } else {
-        for (const auto& shown : noise_[i].feed(std::move(line))) sinks_[i].add(shown + "\n");
+      } else if (const auto shown = noise_[i].feed(std::move(line)); !shown.empty()) {
+        add_or_hold(fmt::format("{}\n", fmt::join(shown, "\n")), sinks_[i]);
       }
     });
     if (noise_[i].abort() && !abort_) {
@@ -394,15 +393,17 @@ class Job {
       }
       if (line.starts_with("manyhands: rank ") && line.ends_with("; the job ends")) explained_ = true;
     }
-    if (hold_back(line, sink_of(channel))) return;  // UCX writes to standard output
-    sink_of(channel).add(options_.tag_output ? fmt::format("[{}] {}\n", connection.rank, line) : line + "\n");
+    // UCX writes to standard output
+    add_or_hold(options_.tag_output ? fmt::format("[{}] {}\n", connection.rank, line) : line + "\n",
+                sink_of(channel));
   }
 
-  // That a connection failed is worth a line only if no report of the lost rank follows.
-  bool hold_back(const std::string& line, Sink& sink) {
-    if (options_.is_local() || options_.verbose || !is_about_lost_rank(line)) return false;
-    held_.push_back({Clock::now() + hold_for, &sink, line + "\n"});
-    return true;
+  // That a connection failed is worth a text only if no report of the lost rank follows.
+  void add_or_hold(std::string text, Sink& sink) {
+    if (options_.is_local() || options_.verbose || !is_about_lost_rank(text))
+      sink.add(std::move(text));
+    else
+      held_.push_back({Clock::now() + hold_for, &sink, std::move(text)});
   }
   void show_held_lines() {
     while (!held_.empty() && cause_ == Cause::none && Clock::now() >= held_.front().until) {
@@ -481,11 +482,12 @@ class Job {
       const std::string rest = launcher_lines_[i].take_rest();
       if (!rest.empty()) sinks_[i].add(rest);
       if (!options_.verbose) {
-        for (const auto& line : noise_[i].rest()) sinks_[i].add(line + "\n");
+        if (const auto shown = noise_[i].rest(); !shown.empty())
+          add_or_hold(fmt::format("{}\n", fmt::join(shown, "\n")), sinks_[i]);
       }
       if (!abort_) abort_ = noise_[i].abort();
     }
-    if (!failure_ && !abort_) {
+    if (!failure_ && !abort_ && !has_aborted(leaver_)) {
       for (const auto& held : held_) held.sink->add(held.text);
     }
     const auto [status, message] = verdict();
@@ -549,6 +551,12 @@ class Job {
                                             failure.rank, failure.pid, signal_name(failure.code), hint)};
   }
 
+  // Whether the launcher's exit status is that of the rank that left: then it ended the job by MPI_Abort.
+  bool has_aborted(const std::optional<Report>& leaver) const {
+    const int status = launcher_status_.value_or(0);
+    return leaver && WIFEXITED(status) && leaver->code == WEXITSTATUS(status);
+  }
+
   std::pair<int, std::string> launcher_verdict() const {
     const int status = launcher_status_.value_or(0);
     if (status == 0 && !ended_by_launcher_) return {0, ""};
@@ -557,7 +565,7 @@ class Job {
                              "ran; the job was ended",
                              left_->rank)};
     }
-    if (leaver_ && !WIFSIGNALED(status) && leaver_->code == WEXITSTATUS(status))
+    if (has_aborted(leaver_))
       return {leaver_->code, explained_
                                  ? ""
                                  : fmt::format("rank {} called MPI_Abort with code {}; the job was ended",
@@ -614,7 +622,7 @@ class Job {
     Sink* sink;
     std::string text;
   };
-  std::deque<Held> held_;  // see hold_back()
+  std::deque<Held> held_;  // see add_or_hold()
   Clock::time_point shell_failed_ = Clock::time_point::max();
 
   Cause cause_ = Cause::none;  // of the end by force

@@ -44,9 +44,10 @@ std::optional<Abort> abort_in(std::string_view line) {
   return found;
 }
 
-bool is_about_lost_rank(std::string_view line) {
-  const auto has = [&](std::string_view part) { return line.find(part) != std::string_view::npos; };
-  return (has("UCX  ERROR") && (has("sock.c") || has("tcp_"))) || has("btl_tcp") || has("btl/tcp");
+bool is_about_lost_rank(std::string_view text) {
+  const auto has = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
+  return (has("UCX  ERROR") && (has("sock.c") || has("tcp_"))) || has("btl_tcp") || has("btl/tcp") ||
+         has("failed to TCP connect to a peer");
 }
 
 std::vector<std::string> NoiseFilter::feed(std::string line) {

@@ -23,8 +23,8 @@ struct Abort {
 // Open MPI: "[host:123] *** reported by process [1595080705,2]"
 std::optional<Abort> abort_in(std::string_view line);
 
-// What the others' MPI says when a rank is gone: that connections to it failed.
-bool is_about_lost_rank(std::string_view line);
+// What the others' MPI says when a rank is gone: that connections to it failed. A line, or a box of lines.
+bool is_about_lost_rank(std::string_view text);
 
 // Tells the launcher's own texts from what must be shown. Line by line; one for each stream.
 class NoiseFilter {
