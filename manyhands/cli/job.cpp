@@ -17,6 +17,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cinttypes>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -24,6 +25,7 @@
 #include <deque>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <list>
 #include <system_error>
 #include <utility>
@@ -139,6 +141,17 @@ class Listener {
 };
 
 enum class Cause { none, rank_failed, host_lost, aborted, interrupted, timed_out, output_closed };
+
+// The number of the job that process `pid` is a rank of, as Open MPI uses it in the names of files; 0:
+// unknown.
+std::uint32_t openmpi_job_of(int pid) {
+  std::ifstream variables(fmt::format("/proc/{}/environ", pid));
+  for (std::string variable; std::getline(variables, variable, '\0');) {
+    std::uint32_t job = 0;
+    if (std::sscanf(variable.c_str(), "OMPI_MCA_ess_base_jobid=%" SCNu32, &job) == 1) return job;
+  }
+  return 0;
+}
 
 class Job {
  public:
@@ -343,6 +356,7 @@ class Job {
         continue;
       }
       started_ = true;
+      if (plan_.mpi == MpiKind::openmpi && openmpi_job_ == 0) openmpi_job_ = openmpi_job_of(report.pid);
       for (std::size_t i = 0; i < files.size(); ++i) connection.streams[i].from = std::move(files[i]);
       if (cause_ != Cause::none) order(connection, end_gently);
     }
@@ -497,7 +511,8 @@ class Job {
     return status;
   }
 
-  // What Open MPI's launcher leaves behind when it is killed: its folder of sockets.
+  // What Open MPI's launcher leaves behind when it is killed before it has tidied up: its folder of sockets,
+  // and its ranks' shared memory, in files "vader_segment.HOST.UID.JOB.RANK" and the like.
   void tidy_up() const {
     if (plan_.mpi != MpiKind::openmpi) return;
     char host[256]{};
@@ -505,6 +520,15 @@ class Job {
     std::string name(host);
     name.resize(std::min(name.find('.'), name.size()));
     std::error_code error;
+    const std::string job = fmt::format(".{:x}.", openmpi_job_);
+    std::vector<std::filesystem::path> segments;
+    for (const auto& entry : std::filesystem::directory_iterator("/dev/shm", error)) {
+      const std::string file = entry.path().filename();
+      const bool is_segment = file.starts_with("vader_segment.") || file.starts_with("osc_");
+      if (openmpi_job_ != 0 && is_segment && file.find(job) != std::string::npos)
+        segments.push_back(entry.path());
+    }
+    for (const auto& segment : segments) std::filesystem::remove(segment, error);
     const auto folder =
         std::filesystem::temp_directory_path(error) / fmt::format("ompi.{}.{}", name, ::geteuid());
     if (!error) std::filesystem::remove_all(folder / fmt::format("pid.{}", launcher_), error);
@@ -597,6 +621,7 @@ class Job {
   std::array<Sink, 2> sinks_{Sink(STDOUT_FILENO), Sink(STDERR_FILENO)};
 
   pid_t launcher_ = -1;
+  std::uint32_t openmpi_job_ = 0;            // see openmpi_job_of()
   std::array<UniqueFd, 2> launcher_output_;  // its own texts, and what remote and spawned processes write
   std::array<Lines, 2> launcher_lines_;
   std::array<NoiseFilter, 2> noise_;
