@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -37,7 +39,7 @@ class Slots {
 template <>
 class Slots<bool> {
  public:
-  explicit Slots(std::size_t n) : values_(std::make_unique<bool[]>(n)), size_(n) {}
+  explicit Slots(std::size_t n) : values_(std::make_unique<bool[]>(checked(n))), size_(n) {}
   template <class R>
   static Slots copy_of(const R& values) {
     Slots made(std::ranges::size(values));
@@ -49,6 +51,12 @@ class Slots<bool> {
   std::vector<bool> take() const { return std::vector<bool>(values_.get(), values_.get() + size_); }
 
  private:
+  // As std::vector does it. Without, g++ 12 warns at -O2 in programs that use us, of a size that cannot be.
+  static std::size_t checked(std::size_t n) {
+    if (n > static_cast<std::size_t>(PTRDIFF_MAX)) throw std::length_error("more bools than fit into memory");
+    return n;
+  }
+
   std::unique_ptr<bool[]> values_;
   std::size_t size_;
 };
