@@ -33,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
     wait_help = "before each side wait until others leave the cores alone, at most so long"
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait_help)
     parser.add_argument("--check", action="store_true", help="exit status 1 if a target is missed")
-    parser.add_argument("--build-dir", type=Path, default=root / "build" / "release", help=argparse.SUPPRESS)
+    parser.add_argument("--build-dir", type=Path, default=root / "build" / "optimized", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
         parser.error(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")

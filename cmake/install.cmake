@@ -1,4 +1,4 @@
-# cmake --install: headers, library, CMake package and pkg-config file.
+# cmake --install: headers, libraries, CMake package and pkg-config files.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS manyhands EXPORT manyhands_targets)
@@ -20,7 +20,16 @@ configure_package_config_file(cmake/manyhands-config.cmake.in ${PROJECT_BINARY_D
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/manyhands-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/manyhands-config.cmake ${PROJECT_BINARY_DIR}/manyhands-config-version.cmake
   DESTINATION ${package_dir})
-# The prefix as seen from the .pc file, so that the installed tree can be moved.
+# The prefix as seen from the .pc files, so that the installed tree can be moved. They list libraries and no pkg-config
+# packages: those of fmt and spdlog would add definitions to the compilation of programs, which include neither.
 file(RELATIVE_PATH pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/manyhands.pc.in ${PROJECT_BINARY_DIR}/manyhands.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/manyhands.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+  if(flavour STREQUAL default)  # has no package of its own to refer to
+    continue()
+  endif()
+  set(native ${MANYHANDS_MPI_PACKAGE_${flavour}})
+  configure_file(cmake/manyhands-mpi.pc.in ${PROJECT_BINARY_DIR}/manyhands-mpi-${flavour}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/manyhands-mpi-${flavour}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()

@@ -3,6 +3,7 @@
 option(MANYHANDS_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(MANYHANDS_EXAMPLES "Build the examples (the ray tracer needs Embree, tinyobjloader and stb)" ${PROJECT_IS_TOP_LEVEL})
 option(MANYHANDS_COMMAND "Build the command `manyhands`" ${PROJECT_IS_TOP_LEVEL})
+option(MANYHANDS_INSTALL "Install the library, and the command if it is built" ${PROJECT_IS_TOP_LEVEL})
 option(MANYHANDS_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(MANYHANDS_FUZZ "Build the fuzz targets (clang only)" OFF)
 option(MANYHANDS_WERROR "Treat warnings as errors" OFF)

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Installs a build into a new folder and builds a program against it there, by find_package and by pkg-config.
+"""Installs a build into a new folder and builds programs against it there, by find_package and by pkg-config.
 
-usage: install_test.py BUILD_DIR SOURCE_DIR CXX [FLAG...]
+usage: install_test.py BUILD_DIR SOURCE_DIR CXX
+
+Of a build of type Release, also that nothing of it needs what only developers have, and that it has no debug information.
 """
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,14 +22,25 @@ def run(*command, **options):
     return result.stdout
 
 
-def check(program):
-    printed = run(program)
-    if printed != EXPECTED:
-        sys.exit(f"{program} printed {printed!r}, expected {EXPECTED!r}")
+def check(program, expected=EXPECTED):
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # a job of one process needs no launcher
+    printed = run(program, env=os.environ | root)
+    if printed != expected:
+        sys.exit(f"{program} printed {printed!r}, expected {expected!r}")
+
+
+def check_release(build, prefix, program):
+    cache = (build / "CMakeCache.txt").read_text()
+    for word in ("ccache", "mold", "doctest", "rapidcheck", "embree"):
+        if re.search(rf"\b{word}\b", cache):
+            sys.exit(f"the release looks for {word}")
+    for file in (prefix / "lib/libmanyhands.a", prefix / "bin/manyhands", program):
+        if ".debug_info" in run("readelf", "-SW", file):
+            sys.exit(f"{file} has debug information")
 
 
 def main():
-    build, source, compiler, *flags = sys.argv[1:]
+    build, source, compiler = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
     with tempfile.TemporaryDirectory(prefix="manyhands-install-") as folder:
         prefix = pathlib.Path(folder, "prefix")
         run("cmake", "--install", build, "--prefix", prefix)
@@ -34,22 +48,30 @@ def main():
             sys.exit(f"a test was installed: {header}")
 
         user = pathlib.Path(folder, "user")
-        run("cmake", "-S", pathlib.Path(source, "tests/install"), "-B", user, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}",
-            f"-DCMAKE_CXX_COMPILER={compiler}", f"-DCMAKE_CXX_FLAGS={' '.join(flags)}")
+        run("cmake", "-S", source / "tests/install", "-B", user, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}",
+            f"-DCMAKE_CXX_COMPILER={compiler}")
         run("cmake", "--build", user)
         check(user / "installed")
-
-        if (user / "installed_mpi").exists():  # a job of one process needs no launcher
-            root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-            if (printed := run(user / "installed_mpi", env=os.environ | root)) != "42\n":
-                sys.exit(f"the installed MPI program printed {printed!r}")
+        for program in user.glob("installed_*"):
+            check(program, "42\n")
 
         config = next(prefix.rglob("manyhands.pc")).parent
         environment = os.environ | {"PKG_CONFIG_PATH": str(config)}
-        words = run("pkg-config", "--cflags", "--libs", "manyhands", env=environment).split()
-        program = pathlib.Path(folder, "by-pkg-config")
-        run(compiler, *flags, pathlib.Path(source, "tests/install/main.cpp"), "-o", program, *words)
-        check(program)
+        packages = sorted(file.stem for file in config.glob("*.pc"))
+        mpis = sorted(file.name.removeprefix("installed_") for file in user.glob("installed_*"))
+        if packages != ["manyhands"] + [f"manyhands-mpi-{mpi}" for mpi in mpis if mpi != "mpi"]:
+            sys.exit(f"packages for pkg-config: {packages}, of the MPIs {mpis}")
+        for package in packages:
+            words = run("pkg-config", "--cflags", "--libs", package, env=environment).split()
+            if forced := [word for word in words if word.startswith(("-std", "-D", "-O", "-W")) and not word.startswith("-Wl,")]:
+                sys.exit(f"{package}.pc sets what the user decides: {forced}")
+            program = pathlib.Path(folder, package)
+            main_file = source / "tests/install" / ("main.cpp" if package == "manyhands" else "mpi.cpp")
+            run(compiler, "-std=c++20", main_file, "-o", program, *words)
+            check(program, EXPECTED if package == "manyhands" else "42\n")
+
+        if "CMAKE_BUILD_TYPE:STRING=Release\n" in (build / "CMakeCache.txt").read_text():
+            check_release(build, prefix, pathlib.Path(folder, "manyhands"))
 
 
 if __name__ == "__main__":
