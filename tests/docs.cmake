@@ -52,3 +52,22 @@ endforeach()
 add_test(NAME mpi4py_names COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/mpi4py_names_test.py
   ${CMAKE_CURRENT_SOURCE_DIR}/mpi4py_names.txt ${PROJECT_SOURCE_DIR}/docs/coming-from-mpi4py.md)
 set_tests_properties(mpi4py_names PROPERTIES LABELS docs)
+
+# The examples in the headers' comments.
+if(NOT MANYHANDS_SANITIZE)
+  add_test(NAME "docs: headers" WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_headers.py . --compiler ${CMAKE_CXX_COMPILER} "--flags=${flags}")
+  set_tests_properties("docs: headers" PROPERTIES LABELS docs TIMEOUT 300)
+  foreach(flavour ${MANYHANDS_MPI_FLAVOURS})
+    set(native MPI::MPI_C)
+    if(TARGET PkgConfig::manyhands_native_${flavour})
+      set(native PkgConfig::manyhands_native_${flavour})
+    endif()
+    set(folders $<TARGET_PROPERTY:${native},INTERFACE_INCLUDE_DIRECTORIES>)
+    set(mpi_flags "${flags} $<$<BOOL:${folders}>:-isystem $<JOIN:${folders}, -isystem >>")
+    add_test(NAME "docs: headers ${flavour}" WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+      COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_headers.py . --mpi --compiler ${CMAKE_CXX_COMPILER}
+        "--flags=${mpi_flags}")
+    set_tests_properties("docs: headers ${flavour}" PROPERTIES LABELS docs TIMEOUT 300)
+  endforeach()
+endif()

@@ -18,8 +18,7 @@
 //
 // What it does not see:
 // - orders of anything but these operations. Between two of them a process is alone; threads that the program
-// starts, and
-//   processes that it forks, are not scheduled;
+//  starts, and processes that it forks, are not scheduled;
 // - effects of weak memory: the operations come one after the other (sequential consistency);
 // - memory that real processes would not share, such as globals: the fibers do share it;
 // - time: a wait with a time limit may time out at any moment, and mh::sleep_for does not sleep.

@@ -4,10 +4,10 @@
 //   auto config = world.bcast(world.rank() == 0 ? load() : Config{});
 //   int mine = world.scatter(one_per_rank);
 //   std::vector<int> all = world.gather(mine);
-//   auto part = world.scatter_range(vector);                    // cut into near-equal parts
+//   auto part = world.scatter_range(numbers);                   // cut into near-equal parts
 //   double sum = world.allreduce(x, std::plus<>());
 //   auto sums = world.allreduce(histogram, std::plus<>());      // element by element
-//   mpi::Ragged<Edge> in = world.alltoall(out);                 // one part of any length for each rank
+//   mpi::Ragged<Edge> in = world.alltoall(edges);                // one part of any length for each rank
 //
 // Two forms of each. By value: sizes are exchanged where they differ, any packable type works, the result is
 // returned.

@@ -1,7 +1,7 @@
 #pragma once
 // Comm: a communicator of one group, with everything that its ranks can do together.
 //
-//   const auto world = mpi::world();
+//   const auto& world = mpi::world();
 //   auto halves = world.split(world.rank() % 2);
 //   auto node = world.split_node();
 //

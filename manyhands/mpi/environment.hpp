@@ -3,7 +3,7 @@
 //
 //   int main(int argc, char** argv) {
 //     mh::mpi::Environment env(argc, argv);
-//     const auto world = mh::mpi::world();
+//     const auto& world = mh::mpi::world();
 //     ...
 //   }
 //

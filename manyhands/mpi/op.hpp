@@ -3,7 +3,7 @@
 // callable.
 //
 //   comm.allreduce(x, std::plus<>());                                     // MPI_SUM
-//   comm.allreduce(p, [](const P& a, const P& b) { return a.score > b.score ? a : b; });
+//   comm.allreduce(part, [](const Part& a, const Part& b) { return a.score > b.score ? a : b; });
 //   comm.allreduce(mpi::located(x, comm.rank()), mpi::maxloc);            // {value, rank} of the largest
 //
 // A callable T(const T&, const T&) must be associative; it is called with the operands in the order of the

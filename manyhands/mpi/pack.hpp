@@ -2,8 +2,8 @@
 // Packing in MPI's own formats: for data exchanged with C and Fortran code that calls MPI_Pack, and for
 // "external32", the same bytes on every machine (big-endian).
 //
-//   auto bytes = mpi::pack_external(n, vector_of_doubles);
-//   mpi::unpack_external(bytes, n, vector_of_doubles);           // the vector has its size already
+//   auto bytes = mpi::pack_external(n, numbers);
+//   mpi::unpack_external(bytes, n, numbers);     // a vector has its size already
 //
 // Plain values, flat ranges and Buffers; structs field by field. Objects are packed by wire/, and need none
 // of this. Local. Up to 2 GiB: Error (count) beyond. MPICH 4.0 has no

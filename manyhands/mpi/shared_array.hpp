@@ -6,7 +6,7 @@
 //   a.local()[0] = node.rank();
 //   a.fence();
 //   double y = a.of(0)[0];                      // rank 0's first: a plain read
-//   for (double& x : a.all()) ...               // everybody's, in the order of the ranks
+//   for (double& x : a.all()) x += 1;           // everybody's, in the order of the ranks
 //
 // What one rank wrote before a fence() the others read after it; concurrent access in between is for the user
 // to order (std::atomic_ref works). Source: MPI 3.1, 11.2.3.

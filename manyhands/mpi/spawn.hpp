@@ -2,7 +2,7 @@
 // Processes that join a running job: started by it (spawn), or met at a port (accept, connect, join).
 //
 //   mpi::Intercomm kids = mpi::spawn(world, "./worker", {.count = 4, .args = {"-v"}});
-//   if (auto parent = mpi::parent()) ...                           // in ./worker
+//   if (auto parent = mpi::parent()) { ... }                       // in ./worker
 //
 //   mpi::Port port;                                                 // in one job
 //   mpi::Intercomm client = mpi::accept(world, port.name());

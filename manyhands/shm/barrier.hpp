@@ -2,7 +2,7 @@
 // Barrier: a place where a fixed number of processes or threads wait for each other, round after round.
 //
 //   mh::Barrier barrier(3);
-//   ... in three processes:  step_one(); barrier.wait(); step_two();
+//   step_one(); barrier.wait(); step_two();    // in three processes
 //
 // When something goes wrong in a round, all that wait in it get BrokenBarrier, and so does everyone who comes
 // later, until reset(): one of them times out or throws in the action, somebody calls abort(), or a

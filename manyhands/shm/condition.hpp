@@ -2,11 +2,13 @@
 // Condition: processes that have a lock wait until another one says that what the lock guards has changed.
 //
 //   mh::Condition changed;                                     // with a Lock of its own
-//   mh::Process p{[=] {
+//   mh::Value<double> balance(0.0);
+//   const auto withdraw = [](const mh::Condition& changed, const mh::Value<double>& balance) {
 //     std::scoped_lock guard(changed);
 //     changed.wait_for([&] { return balance >= 10; });
 //     balance -= 10;
-//   }};
+//   };
+//   mh::Process p{withdraw, changed, balance};
 //   { std::scoped_lock guard(changed); balance += 10; changed.notify(); }
 //
 // notify(n) is for those that wait at that moment, the longest waiting first; wait() returns true for nothing

@@ -2,7 +2,7 @@
 // Event: a flag that processes wait for.
 //
 //   mh::Event ready;
-//   mh::Process p{[=] { ready.wait(); ... }};
+//   mh::Process p{[](const mh::Event& ready) { ready.wait(); ... }, ready};
 //   ready.set();
 //
 // A set() releases all that wait at that moment, even if clear() follows at once: a waiter that has to be

@@ -2,7 +2,7 @@
 // Lock and RLock: mutual exclusion between all threads of all processes of a program.
 //
 //   mh::Lock lock;                                  // or lock{{.name = "accounts"}}
-//   mh::Process p{[=] { std::scoped_lock guard(lock); ... }};
+//   mh::Process p{[](const mh::Lock& lock) { std::scoped_lock guard(lock); ... }, lock};
 //
 // Like Python's, and unlike a mutex, a Lock may be released by another thread or process than took it; but a
 // circle of waits counts as a deadlock whoever else might have released a lock of it. It knows its holder,

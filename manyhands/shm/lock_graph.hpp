@@ -67,10 +67,8 @@ std::string to_string(const LockReport& report);
 namespace shm {
 
 // Publishes, while it lives, that the calling thread waits. For the slow path of everything that blocks:
-//
-//   WaitScope wait(block->offset(), intern(where), {.bounded = deadline.bounded()});
-//   while (!done()) { futex_wait(word, seen, Deadline(50ms)); wait.look(); }
-//
+// `WaitScope wait(block->offset(), intern(where), {.bounded = deadline.bounded()});`, then
+// `while (!done()) { futex_wait(word, seen, Deadline(50ms)); wait.look(); }`.
 // Nests: at its end the wait around it is published again.
 struct WaitOptions {
   bool bounded = false;        // the wait has a time limit, and is part of no deadlock

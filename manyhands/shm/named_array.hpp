@@ -2,8 +2,11 @@
 // NamedArray: an array in POSIX shared memory under a name, for programs that are no part of this one:
 // Python, C, another manyhands program. Between the processes of one program use Array, which needs no name.
 //
-//   auto a = mh::NamedArray<double>::create("temperatures", {480, 640});   // here
-//   multiprocessing.shared_memory.SharedMemory("temperatures").buf         # there, row-major from byte 0
+//   auto a = mh::NamedArray<double>::create("temperatures", {480, 640});
+//
+// and there, row-major from byte 0:
+//
+//   multiprocessing.shared_memory.SharedMemory("temperatures").buf
 //
 // The name goes with the last handle of the program that created it, also if its processes were killed: the
 // zygote removes it, or, if that was killed too or never started, the next program that creates or opens a

@@ -2,8 +2,9 @@
 // Value<T>: one T that all processes of a program share.
 //
 //   mh::Value<double> balance(0.0);
-//   mh::Process p{[=] { balance.update([](double x) { return x + 10; }); }};  // atomic
-//   mh::Process q{[=] { balance += 10; }};                                    // a load and a store: can lose
+//   mh::Process p{[](mh::Value<double> v) { v.update([](double x) { return x + 10; }); }, balance};
+//   // atomic
+//   mh::Process q{[](mh::Value<double> v) { v += 10; }, balance};  // a load and a store: can lose
 //
 // Plain access (get, set, conversion, = += ++ ...) is not put in any order: each is a load, a store, or one
 // after the other, between which other processes may come. That is the race of the textbook, and
