@@ -357,14 +357,18 @@ void Barrier::look_for_dead(const Visit& visit) const {
   }
 }
 
+void Barrier::note(Why why, ThreadToken who, Site site, std::uint64_t came) const noexcept {
+  state().reason.store(std::uint64_t{static_cast<std::uint8_t>(why)} << 56 | std::uint64_t{who} << 25 |
+                           std::uint64_t{site} << 13 | came,
+                       std::memory_order_relaxed);
+}
+
 // Returns whether it did: false if the round was over.
 bool Barrier::break_round(std::uint64_t begun, Why why, ThreadToken who, Site site) const noexcept {
   State& here = state();
   std::uint64_t word = here.word.load(std::memory_order_acquire);
   while (outcome_of(begun, word) == Outcome::open) {
-    here.reason.store(std::uint64_t{static_cast<std::uint8_t>(why)} << 56 | std::uint64_t{who} << 25 |
-                          std::uint64_t{site} << 13 | come(word),
-                      std::memory_order_relaxed);
+    note(why, who, site, come(word));
     if (!here.word.compare_exchange_weak(word, word | is_broken, std::memory_order_acq_rel)) continue;
     tell_waiters();
     return true;
@@ -415,22 +419,26 @@ void Barrier::throw_broken(Site site) const {
 
 void Barrier::abort(const Where& where) const {
   point(OpKind::set, block_->offset(), where);
-  break_round(state().word.load(std::memory_order_acquire), Why::aborted, this_thread_token(), intern(where));
+  const Site site = intern(where);
+  // Once more if the round was complete before it could be broken: then it is the next one's turn.
+  for (Word word = state().word.load(std::memory_order_acquire); (word & is_broken) == 0;
+       word = state().word.load(std::memory_order_acquire)) {
+    if (break_round(word, Why::aborted, this_thread_token(), site)) return;
+  }
 }
 
 void Barrier::reset(const Where& where) const {
   point(OpKind::set, block_->offset(), where);
   State& here = state();
+  const Site site = intern(where);
   for (auto& entry : here.participants()) {
     ThreadToken thread = entry.load();
     if (thread != 0 && !is_alive(thread)) entry.compare_exchange_strong(thread, 0);
   }
-  std::uint64_t word = here.word.load(std::memory_order_acquire);
-  if (come(word) != 0) {  // for the message; no effect if it is broken already
-    break_round(word, Why::was_reset, this_thread_token(), intern(where));
-    word = here.word.load(std::memory_order_acquire);
-  }
+  // One step breaks the round and opens the next: who comes now is in the old one or in the new one.
+  Word word = here.word.load(std::memory_order_acquire);
   while ((word & is_broken) != 0 || come(word) != 0) {
+    if ((word & is_broken) == 0) note(Why::was_reset, this_thread_token(), site, come(word));
     if (!here.word.compare_exchange_weak(word, next_round(word, true), std::memory_order_acq_rel)) continue;
     tell_waiters();
     return;

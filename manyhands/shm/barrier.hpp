@@ -67,8 +67,8 @@ class Barrier {
 
   // Breaks the barrier. Does not block.
   void abort(const Where& where = Where::current()) const;
-  // Makes it whole and empty again. Who waits at that moment gets BrokenBarrier. Participants that have died
-  // are forgotten.
+  // Makes it whole and empty again, in one step: who waits at that moment gets BrokenBarrier, who comes
+  // later, also from there, is in the new round. Participants that have died are forgotten.
   void reset(const Where& where = Where::current()) const;
 
   bool broken(const Where& where = Where::current()) const;
@@ -95,6 +95,7 @@ class Barrier {
   void sleep(const Visit& visit, TimeLimit timeout) const;
   bool is_over(const Visit& visit) const;
   class Look;
+  void note(Why why, shm::ThreadToken who, shm::Site site, std::uint64_t came) const noexcept;
   bool break_round(std::uint64_t begun, Why why, shm::ThreadToken who, shm::Site site) const noexcept;
   void look_for_dead(const Visit& visit) const;
   [[noreturn]] void throw_broken(shm::Site site) const;

@@ -188,6 +188,58 @@ TEST_CASE("abort and reset send those away that wait") {
   CHECK(child.wait() == 0);
 }
 
+TEST_CASE("who was sent away by a reset can come again at once") {
+  const Barrier barrier(3);
+  std::atomic<int> sent_away{0};
+  std::atomic<int> spurious{0};
+  const auto wait_in_new_round = [&] {
+    try {
+      barrier.wait();
+    } catch (const BrokenBarrier&) {
+      ++spurious;
+    }
+  };
+  for (int round = 0; round < 500; ++round) {
+    const auto come = [&] {
+      try {
+        barrier.wait();
+      } catch (const BrokenBarrier&) {
+        ++sent_away;
+      }
+      wait_in_new_round();
+    };
+    std::thread a(come);
+    std::thread b(come);
+    REQUIRE(test::eventually([&] { return barrier.n_waiting() == 2; }));
+    barrier.reset();
+    wait_in_new_round();
+    a.join();
+    b.join();
+    if (spurious != 0) barrier.reset();
+  }
+  CHECK(sent_away == 1000);
+  CHECK(spurious == 0);
+}
+
+TEST_CASE("an abort that meets the end of a round breaks the next one") {
+  const Barrier barrier(1);
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<bool> broken{false};
+    std::thread other([&] {
+      try {
+        for (;;) barrier.wait();
+      } catch (const BrokenBarrier&) {
+        broken = true;
+      }
+    });
+    barrier.abort();
+    CHECK(barrier.broken());
+    other.join();
+    CHECK(broken);
+    barrier.reset();
+  }
+}
+
 TEST_CASE("reset of an idle barrier does nothing") {
   const Barrier barrier(1);
   for (int i = 0; i < 100; ++i) barrier.reset();
