@@ -207,6 +207,7 @@ bool AnyLock::take_from_ended(std::uint32_t seen, Site site) const {
     state_->site.store(site, std::memory_order_relaxed);
     return true;
   }
+  forget_user();
   state_->site.store(0, std::memory_order_relaxed);
   after_release(state_->word.exchange(0, std::memory_order_release));
   const std::string lock = describe_target(block_->offset());
@@ -216,6 +217,12 @@ bool AnyLock::take_from_ended(std::uint32_t seen, Site site) const {
       "lock is free now: look at the data, then take it again. With {{.when_abandoned = "
       "mh::WhenAbandoned::adopt}} the next taker just gets it, with wait all wait for a release().",
       lock, describe(site), describe_holder(seen & LockState::owner_mask), since(held_site, held_since_ns)));
+}
+
+// A Value's lock reports those that end only while a user holds it (shm/value.hpp). Called by its holder.
+void AnyLock::forget_user() const noexcept {
+  if (header_of(block_->offset()).kind != BlockKind::value) return;
+  std::atomic_ref(state_->when_abandoned).store(WhenAbandoned::adopt, std::memory_order_relaxed);
 }
 
 bool AnyLock::try_take(std::uint32_t flag, Site site) const noexcept {
@@ -234,20 +241,28 @@ bool AnyLock::try_take(std::uint32_t flag, Site site) const noexcept {
 void AnyLock::release_slowly(const Where& where) const {
   point(OpKind::release, block_->offset(), where);
   if (state_->recursive) {
-    const ThreadToken owner = state_->owner();
-    const bool mine = owner == this_thread_token();
-    if (!mine && owner != 0 && is_alive(owner)) {
-      throw Error(
-          fmt::format("release {} at {}: {} has it since {}, and only the thread that has an RLock can "
-                      "release it. Use mh::Lock for a lock that others may release.",
-                      describe_target(block_->offset()), describe(intern(where)), describe_holder(owner),
-                      describe(state_->site.load(std::memory_order_relaxed))));
+    const ThreadToken me = this_thread_token();
+    for (;;) {
+      std::uint32_t seen = state_->word.load(std::memory_order_relaxed);
+      const ThreadToken owner = seen & LockState::owner_mask;
+      if (owner == me || owner == 0) break;
+      if (is_alive(owner)) {
+        throw Error(
+            fmt::format("release {} at {}: {} has it since {}, and only the thread that has an RLock can "
+                        "release it. Use mh::Lock for a lock that others may release.",
+                        describe_target(block_->offset()), describe(intern(where)), describe_holder(owner),
+                        describe(state_->site.load(std::memory_order_relaxed))));
+      }
+      // Taken over first, as somebody else may take it over just now. acquire: what its holder wrote
+      if (!state_->word.compare_exchange_strong(seen, me | LockState::waiters, std::memory_order_acquire))
+        continue;
+      state_->depth.store(0, std::memory_order_relaxed);
+      forget_user();
     }
-    if (mine && state_->depth.load(std::memory_order_relaxed) != 0) {
+    if (state_->owner() == me && state_->depth.load(std::memory_order_relaxed) != 0) {
       state_->depth.fetch_sub(1, std::memory_order_relaxed);
       return;
     }
-    state_->depth.store(0, std::memory_order_relaxed);
   }
   if (watching_races()) race::released(block_->offset());
   state_->site.store(0, std::memory_order_relaxed);

@@ -159,6 +159,7 @@ class AnyLock {
   bool take_again_if_mine(const Deadline& deadline, Site site) const;
   bool take_if_abandoned_for_long(Site site) const;
   bool take_from_ended(std::uint32_t seen, Site site) const;
+  void forget_user() const noexcept;
   bool try_take(std::uint32_t flag, Site site) const noexcept;
 };
 

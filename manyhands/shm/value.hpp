@@ -8,8 +8,8 @@
 //
 // Plain access (get, set, conversion, = += ++ ...) is not put in any order: each is a load, a store, or one
 // after the other, between which other processes may come. That is the race of the textbook, and
-// MANYHANDS_RACE=1 reports it. Single loads and stores of arithmetic types, enums and other types of 1, 2, 4
-// or 8 bytes are whole; larger ones may tear (half of one value, half of another).
+// MANYHANDS_RACE=1 reports it. Each single load and store is whole, whatever the size: nobody sees half of
+// one value and half of another.
 //
 // update(), read(), exchange() and compare_exchange() are atomic: they take the Value's own lock. Several
 // steps are made one by holding it, and inside plain access is safe:
@@ -17,22 +17,22 @@
 //   std::scoped_lock guard(balance.lock());
 //   if (balance >= 10) balance -= 10;
 //
-// A process that is killed in update() & co. leaves the old value or the new one, and the next one goes on
-// without a word. One that is killed while it holds lock() may leave things half done: LockAbandoned.
+// A process that is killed in update(), set() & co. leaves the old value or the new one, and the next one
+// goes on without a word. One that is killed while it holds lock() may leave its steps half done:
+// LockAbandoned.
 //
 // Copies refer to the same value, also in other processes; therefore one Value cannot be assigned to another:
 // write v = w.get(). All operations are const, so that lambdas that captured a copy need not be mutable. Any
 // process, any thread.
 //
-// Layout of the block: [ LockState : 64 bytes ][ T, padded with zeros to whole words ].
+// Layout of the block: [ LockState : 64 bytes ], then a T that one store can replace, padded with zeros to a
+// whole word, or TwoCopies of a T.
 
-#include <array>
 #include <atomic>
 #include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <source_location>
 #include <string_view>
 #include <type_traits>
@@ -43,6 +43,7 @@
 #include "manyhands/shm/block.hpp"
 #include "manyhands/shm/lock.hpp"
 #include "manyhands/shm/schedule.hpp"
+#include "manyhands/shm/two_copies.hpp"
 
 namespace manyhands {
 
@@ -148,7 +149,7 @@ class Value {
 
   // Throws ResourceExhausted.
   Value() : Value(T{}) {}
-  explicit Value(const T& initial) : Value(shm::make_value_block(words * 8, type()), Unchecked{}) {
+  explicit Value(const T& initial) : Value(shm::make_value_block(content_size, type()), Unchecked{}) {
     store(initial);
   }
   // Throws Error if the block holds a value of another type.
@@ -256,9 +257,8 @@ class Value {
   // ---- Atomic. Block while another process has the lock; throw LockAbandoned if one that had taken it by
   // lock() ended, DeadlockError.
 
-  // Sets f(old value) and returns it. `f` runs with the lock held. If it throws, nothing is changed. With
-  // types that are whole, plain stores of others are not lost either; f is then called again with what they
-  // stored.
+  // Sets f(old value) and returns it. `f` runs with the lock held. If it throws, nothing is changed. Plain
+  // stores of others are not lost either; f is then called again with what they stored.
   template <class F>
     requires std::is_invocable_r_v<T, F&, T>
   T update(F&& f, const Where& where = Where::current()) const {
@@ -293,9 +293,9 @@ class Value {
   const shm::BlockPtr& block() const noexcept { return lock_.block(); }
 
  private:
-  static constexpr std::size_t words = (sizeof(T) + 7) / 8;
   // Loads and stores at once. (atomic_ref of 16 bytes may take a lock that is in one process only.)
   static constexpr bool is_whole = std::atomic_ref<T>::is_always_lock_free && sizeof(T) <= 8;
+  static constexpr std::size_t content_size = is_whole ? 8 : shm::TwoCopies::size_for(sizeof(T));
   static_assert(alignof(T) <= 64);
 
   struct Unchecked {};
@@ -309,18 +309,26 @@ class Value {
     const Holding guard(lock_, where);
     if (watched()) [[unlikely]]
       announce(offset(), shm::intern(where));
-    T old = load();
-    for (;;) {
-      const T value = static_cast<T>(f(old));
-      if constexpr (is_whole) {
-        if (!std::atomic_ref<T>(place()).compare_exchange_strong(old, value, std::memory_order_relaxed))
-          continue;
-      } else {
-        store(value);
+    if constexpr (is_whole) {
+      T old = load();
+      for (;;) {
+        const T value = static_cast<T>(f(old));
+        if (std::atomic_ref<T>(place()).compare_exchange_strong(old, value, std::memory_order_relaxed))
+          return value;
       }
-      return value;
+    } else {
+      for (;;) {
+        Bytes bytes;
+        const std::uint64_t version = copies().load(bytes.data, sizeof(T));
+        const T value = static_cast<T>(f(std::bit_cast<T>(bytes)));
+        if (copies().store_if(version, &value, sizeof(T))) return value;
+      }
     }
   }
+
+  struct Bytes {
+    alignas(T) std::byte data[sizeof(T)];
+  };
 
   // Holds the lock, not as its user.
   class Holding {
@@ -337,17 +345,14 @@ class Value {
   static bool watched() noexcept { return shm::detail::watch.load(std::memory_order_relaxed) != 0; }
   shm::Offset offset() const noexcept { return lock_.block()->offset(); }
   T& place() const noexcept { return *reinterpret_cast<T*>(data_); }
+  shm::TwoCopies& copies() const noexcept { return *reinterpret_cast<shm::TwoCopies*>(data_); }
 
   T load() const noexcept {
     if constexpr (is_whole) {
       return std::atomic_ref<T>(place()).load(std::memory_order_relaxed);  // plain access has no order
     } else {
-      std::array<std::uint64_t, words> copy;
-      auto* const from = reinterpret_cast<std::uint64_t*>(data_);
-      for (std::size_t i = 0; i < words; ++i)
-        copy[i] = std::atomic_ref(from[i]).load(std::memory_order_relaxed);
-      std::array<std::byte, sizeof(T)> bytes;
-      std::memcpy(bytes.data(), copy.data(), sizeof(T));
+      Bytes bytes;
+      copies().load(bytes.data, sizeof(T));
       return std::bit_cast<T>(bytes);
     }
   }
@@ -355,11 +360,7 @@ class Value {
     if constexpr (is_whole) {
       std::atomic_ref<T>(place()).store(value, std::memory_order_relaxed);
     } else {
-      std::array<std::uint64_t, words> copy{};
-      std::memcpy(copy.data(), &value, sizeof(T));
-      auto* const to = reinterpret_cast<std::uint64_t*>(data_);
-      for (std::size_t i = 0; i < words; ++i)
-        std::atomic_ref(to[i]).store(copy[i], std::memory_order_relaxed);
+      copies().store(&value, sizeof(T));
     }
   }
   T assign(const T& value, const Where& where) const {

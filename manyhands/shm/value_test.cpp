@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -215,19 +217,94 @@ TEST_CASE("a lock taken and released in any way leaves the Value as update expec
   CHECK(v == 1);
 }
 
-TEST_CASE("processes that are killed in an update are not noticed, and nothing is half done") {
-  const Value<Point> v;
-  std::minstd_rand random(20'26);
-  for (int round = 0; round < 100; ++round) {
-    Child child([=] {
-      for (;;) v.update([](Point p) { return Point{p.x + 1, p.x + 1, p.x + 1}; });
-    });
-    const double before = v.read().x;
-    CHECK(test::eventually([&] { return v.get().x > before; }));
-    ::usleep(static_cast<useconds_t>(random() % 200));
-    child.kill();
-    v.update([](Point p) { return p; });  // LockAbandoned would end the test
+// Long enough that a kill often hits while it is written.
+struct Long {
+  std::array<std::uint64_t, 512> words{};
+
+  static Long of(std::uint64_t n) {
+    Long made;
+    made.words.fill(n);
+    return made;
   }
+  bool whole() const {
+    return std::all_of(words.begin(), words.end(), [&](std::uint64_t word) { return word == words[0]; });
+  }
+};
+
+TEST_CASE("a process that is killed in an update or a store leaves all or nothing, and nobody notices") {
+  const Value<Long> v;
+  std::minstd_rand random(20'26);
+  for (int round = 0; round < 300; ++round) {
+    CAPTURE(round);
+    const bool plain = round % 3 == 0;
+    Child child([=] {
+      for (;;) {
+        const std::uint64_t next = v.get().words[0] + 1;
+        if (plain) {
+          v = Long::of(next);
+        } else {
+          v.update([](const Long& old) { return Long::of(old.words[0] + 1); });
+        }
+      }
+    });
+    const std::uint64_t before = v.read().words[0];
+    REQUIRE(test::eventually([&] { return v.get().words[0] > before; }));
+    for (auto left = random() % 4; left > 0; --left) REQUIRE(v.get().whole());
+    ::usleep(static_cast<useconds_t>(random() % 100));
+    child.kill();
+    REQUIRE(v.get().whole());
+    REQUIRE(v.read().whole());
+    v.update([](const Long& old) { return old; });  // LockAbandoned would end the test
+  }
+}
+
+TEST_CASE("after a report of one that ended with the lock, updates have their own policy again") {
+  const Value<int> v(1);
+  const auto leave_locked = [&] {
+    Child child([=] { v.lock().lock(); });
+    CHECK(child.wait() == 0);
+  };
+  const auto killed_in_update = [&] {
+    Child child([=] { v.update([](int) -> int { ::_exit(0); }); });
+    CHECK(child.wait() == 0);
+  };
+  leave_locked();
+  CHECK_THROWS_AS(v.update([](int n) { return n + 1; }), LockAbandoned);
+  killed_in_update();
+  CHECK(v.update([](int n) { return n + 1; }) == 2);
+  leave_locked();
+  v.lock().release();  // whose holder has ended
+  killed_in_update();
+  CHECK(v.update([](int n) { return n + 1; }) == 3);
+}
+
+TEST_CASE("plain loads and stores of two threads are whole, whatever the size") {
+  const Value<Long> v;
+  std::atomic<bool> torn{false};
+  const auto work = [&](std::uint64_t from) {
+    for (std::uint64_t i = 0; i < 3'000; ++i) {
+      if (i % 3 == 0) {
+        v = Long::of(from + i);
+      } else if (!v.get().whole()) {
+        torn = true;
+      }
+    }
+  };
+  std::thread other([&] { work(1); });
+  work(10'000);
+  other.join();
+  CHECK_FALSE(torn);
+}
+
+TEST_CASE("an update of a large value does not lose what is stored without a lock meanwhile") {
+  const Value<Point> v;
+  int calls = 0;
+  const Point made = v.update([&](Point p) {
+    if (++calls == 1) v.set({100, 200, 300});
+    return Point{p.x + 1, p.y, p.z};
+  });
+  CHECK(made == Point{101, 200, 300});
+  CHECK(calls == 2);
 }
 
 TEST_CASE("compound assignment announces a load and a store, with the line they stand on") {
