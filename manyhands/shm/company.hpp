@@ -11,7 +11,7 @@
 // this process that is not manyhands' own, also one that never used shared memory; threads of processes that
 // hold the block, unless they are in such a wait without time limit; tasks, continuations and initializers of
 // a pool that were not yet done with. What does not count: signal handlers. In a ThreadPool's process
-// oneTBB's threads count, also idle ones.
+// its threads count, also idle ones.
 //
 // Any thread.
 

@@ -5,6 +5,7 @@
 
 #include "manyhands/base/mutex.hpp"
 #include "manyhands/base/own_thread.hpp"
+#include "manyhands/task/seat.hpp"
 
 namespace manyhands::task {
 namespace {
@@ -22,6 +23,7 @@ Bell& bell() {
 
 template <class Ready>
 bool wait_for_bell(Ready ready, const Deadline& deadline) {
+  const SeatsLeft seats;  // what rings may be a task that waits for a thread
   std::unique_lock lock(bell().mutex);
   if (deadline.bounded()) return bell().rung.wait_for(lock, deadline.left(), ready);
   bell().rung.wait(lock, ready);

@@ -16,7 +16,8 @@ std::int64_t index() noexcept;
 // 1 the first time, 2 when it runs again because its worker died; 0 outside of tasks.
 std::uint32_t attempt() noexcept;
 
-// The number of the worker, from 0 to size() - 1; -1 outside of tasks.
+// The number of the worker, from 0 to size() - 1; -1 outside of tasks. No two tasks that run at once have the
+// same, but for a ThreadPool's after a wait: meanwhile its number was another one's.
 std::int32_t worker() noexcept;
 
 }  // namespace manyhands::this_task

@@ -12,6 +12,7 @@ namespace {
 struct Count final : Job {
   explicit Count(std::atomic<int>& c) : count(c) {}
   void run(int) override { ++count; }
+  void fail(std::exception_ptr) override {}
   std::atomic<int>& count;
 };
 

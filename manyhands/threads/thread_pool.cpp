@@ -29,6 +29,7 @@ void ThreadPool::close() {
   arena_->drain();
   closed_.store(true);
   arena_->callbacks().close();
+  arena_->end_idle();
 }
 
 }  // namespace manyhands

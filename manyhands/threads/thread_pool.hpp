@@ -1,12 +1,16 @@
 #pragma once
-// ThreadPool: threads that run functions, with the verbs of every executor (task/executor.hpp), on oneTBB.
+// ThreadPool: threads that run functions, with the verbs of every executor (task/executor.hpp).
 //
 // Nothing is packed: functions, arguments and results are ordinary C++ values, moved where possible. The
 // threads share the program's memory, so a function that changes what others read must lock; and a crash is
 // the program's.
 //
-// A task that waits for tasks of its own pool runs others meanwhile. Ending the pool waits for what was
-// submitted.
+// A task may wait for tasks of its own pool: it runs what it waits for itself, if nobody has begun it, and
+// never anything else, so that a mutex may be held meanwhile. While it sleeps, another thread takes its
+// place: so as many tasks go on as the pool has threads. (At most 256 threads more; a task that goes on after
+// a wait does so at once, which may be one more at a time.) Ending the pool waits for what was submitted.
+//
+// Threads are started when they are first needed. If one cannot be, what needed it throws ResourceExhausted.
 
 #include <algorithm>
 #include <atomic>
@@ -29,7 +33,7 @@ namespace manyhands {
 class ThreadPool : public Verbs<ThreadPool> {
  public:
   // A pool of `threads` threads; 0: as many as cpu_count(). A blocking map's caller counts as one of them.
-  // Throws Error for a number below 0 or above 1024. oneTBB starts the threads when they are first needed.
+  // Throws Error for a number below 0 or above 1024.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool() { close(); }
   ThreadPool(const ThreadPool&) = delete;

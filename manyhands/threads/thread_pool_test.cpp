@@ -1,13 +1,16 @@
 #include "manyhands/threads/thread_pool.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <list>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -149,6 +152,181 @@ TEST_CASE("a task may wait for tasks of its own pool, even of a pool of one") {
     return one.get() + two.get();
   };
   CHECK(pool.apply(fibonacci, 12) == 144);
+}
+
+// ---- Tasks that wait for tasks.
+
+TEST_CASE("a task that waits runs what it waits for, and no other task") {
+  ThreadPool pool(1);
+  std::atomic<bool> waits{false};
+  bool ran_on_top = false;
+  std::thread::id waiter;
+  AsyncResult<void> other;
+  CHECK(pool.apply([&] {
+    waiter = std::this_thread::get_id();
+    other = pool.apply_async([&] { ran_on_top = waits && std::this_thread::get_id() == waiter; });
+    waits = true;
+    const int sum = pool.apply(add, 1, 2);
+    waits = false;
+    return sum;
+  }) == 3);
+  other.get();
+  CHECK_FALSE(ran_on_top);
+}
+
+TEST_CASE("a mutex may be held over a nested map") {
+  ThreadPool pool(2);
+  std::mutex mutex;
+  const auto task = [&](double x) {
+    const std::lock_guard lock(mutex);
+    const auto ys = pool.map(square, numbers(64), {.chunk = 1});
+    return x + pool.apply([&] { return ys.back(); });
+  };
+  const auto sums = pool.map(task, numbers(200), {.chunk = 1});
+  for (std::size_t i = 0; i < sums.size(); ++i) REQUIRE(sums[i] == static_cast<double>(i) + 63 * 63);
+}
+
+TEST_CASE("any number of tasks may wait for one that runs") {
+  ThreadPool pool(2);
+  std::atomic<bool> goes_on{false};
+  auto loaded = pool.apply_async([&] {
+    while (!goes_on) std::this_thread::yield();
+    return 7;
+  });
+  std::vector<AsyncResult<int>> all;
+  for (int i = 0; i < 20'000; ++i) {
+    all.push_back(pool.apply_async([loaded, i] {
+      auto mine = loaded;
+      return mine.get() + i;
+    }));
+  }
+  goes_on = true;
+  for (int i = 0; i < 20'000; ++i) REQUIRE(all[static_cast<std::size_t>(i)].get() == 7 + i);
+}
+
+TEST_CASE("long chains of tasks that wait for each other end, whatever their order") {
+  constexpr std::size_t length = 3'000;
+  for (const bool forwards : {true, false}) {
+    CAPTURE(forwards);
+    ThreadPool pool(2);
+    std::vector<AsyncResult<std::size_t>> chain(length);
+    std::atomic<bool> complete{false};
+    for (std::size_t i = 0; i < length; ++i) {
+      chain[i] = pool.apply_async([&, i]() -> std::size_t {
+        while (!complete) std::this_thread::yield();
+        const bool last = forwards ? i == 0 : i == length - 1;
+        if (last) return 1;
+        auto next = chain[forwards ? i - 1 : i + 1];
+        return next.get() + 1;
+      });
+    }
+    complete = true;
+    CHECK(chain[forwards ? length - 1 : 0].get() == length);
+  }
+}
+
+TEST_CASE("tasks that each submit and wait for the next one go thousands deep") {
+  ThreadPool pool(1);
+  std::function<int(int)> descend = [&](int n) {
+    std::array<volatile char, 4096> much{};  // of the stack
+    much[0] = 1;
+    return n == 0 ? 0 : pool.apply(descend, n - 1) + much[0];
+  };
+  CHECK(pool.apply(descend, 5'000) == 5'000);
+}
+
+TEST_CASE("while a task waits, another thread runs the tasks that are left") {
+  ThreadPool pool(2);
+  std::atomic<bool> third{false};
+  auto one = pool.apply_async([&third] {
+    while (!third) std::this_thread::yield();
+    return 1;
+  });
+  auto two = pool.apply_async([one] {
+    auto first = one;
+    return first.get() + 1;
+  });
+  auto three = pool.apply_async([&third] { third = true; });
+  CHECK(two.get() == 2);
+  three.get();
+}
+
+TEST_CASE(
+    "a wait with a time limit inside of a task does not run the task on top, and still gets its result") {
+  ThreadPool pool(1);
+  std::atomic<int> numbers_seen{0};
+  CHECK(pool.apply([&] {
+    auto result = pool.apply_async([&] {
+      numbers_seen += this_task::worker();
+      return std::this_thread::get_id();
+    });
+    return result.get(std::chrono::seconds(30)) != std::this_thread::get_id();
+  }));
+  CHECK(numbers_seen == 0);  // it has the number of the one that waits: below the size
+}
+
+TEST_CASE("a task may wait for a coroutine of its own pool, and for another pool that waits for the first") {
+  ThreadPool pool(1);
+  const auto coroutine = [](ThreadPool& p) -> AsyncResult<int> {
+    co_return co_await p.apply_async(add, 1, 2) + 1;
+  };
+  CHECK(pool.apply([&] { return coroutine(pool).get(); }) == 4);
+  ThreadPool other(1);
+  CHECK(pool.apply([&] {
+    return other.map([&](int x) { return pool.apply(add, x, 1); }, std::vector<int>{1, 2, 3});
+  }) == std::vector<int>{2, 3, 4});
+}
+
+TEST_CASE("an item of a map may close the pool") {
+  ThreadPool pool(2);
+  auto result = pool.map_async(
+      [&](int i) {
+        if (i < 2) pool.close();
+        return i;
+      },
+      std::vector<int>{0, 1, 2, 3}, {.chunk = 1});
+  CHECK(result.get() == std::vector<int>{0, 1, 2, 3});
+}
+
+// ---- What cannot start.
+
+TEST_CASE("a pool of threads for which no thread can be started says so, and works once there are threads") {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(60);
+    if (::getuid() == 0 && ::setuid(54'321) != 0) ::_exit(2);
+    rlimit before{};
+    ::getrlimit(RLIMIT_NPROC, &before);
+    const rlimit none{.rlim_cur = 1, .rlim_max = before.rlim_max};
+    ::setrlimit(RLIMIT_NPROC, &none);
+    const auto refused = [](auto use) {
+      try {
+        use();
+        return false;
+      } catch (const ResourceExhausted& e) {
+        return std::string(e.what()).find("ulimit -u") != std::string::npos;
+      }
+    };
+    int failed = 0;
+    {
+      ThreadPool pool(2);
+      for (int i = 0; i < 3; ++i) {
+        if (!refused([&] { pool.apply(add, 1, 2); })) failed |= 4;
+        if (!refused([&] { pool.map(square, numbers(100)); })) failed |= 8;
+        if (!refused([&] { pool.map_async(square, numbers(100)).get(); })) failed |= 16;
+      }
+      ::setrlimit(RLIMIT_NPROC, &before);
+      if (pool.apply(add, 1, 2) != 3) failed |= 32;
+      ::setrlimit(RLIMIT_NPROC, &none);
+      // One thread is there, and not the second: so two tasks could not run at once.
+      if (!refused([&] { pool.map_async([](int) {}, std::vector<int>(2), {.chunk = 1}).get(); }))
+        failed |= 64;
+    }
+    ::_exit(failed);
+  }
+  int status = -1;
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 TEST_CASE("queued calls can be cancelled, running ones are asked") {

@@ -35,10 +35,19 @@ class ArenaState : public Base, public Job {
   bool wait(const Deadline& deadline) override {
     if (this->ready()) return true;
     watched_.store(true);
-    return arena_->wait([this] { return this->ready(); }, deadline);
+    Job* const self = this;
+    // One with a time limit would be late if this thread ran the job.
+    return arena_->wait([this] { return this->ready(); }, deadline,
+                        {.jobs = {&self, 1}, .run_it = !deadline.bounded()});
   }
   void wait_any(std::span<task::StateBase* const> states, const Deadline& deadline) override {
-    for (auto* state : states) static_cast<ArenaState*>(state)->watched_.store(true);
+    std::vector<Job*> jobs;
+    jobs.reserve(states.size());
+    for (auto* state : states) {
+      auto* const one = static_cast<ArenaState*>(state);
+      one->watched_.store(true);
+      jobs.push_back(one);
+    }
     arena_->wait(
         [states] {
           for (const auto* state : states) {
@@ -46,8 +55,9 @@ class ArenaState : public Base, public Job {
           }
           return false;
         },
-        deadline);
+        deadline, {.jobs = jobs});
   }
+  std::shared_ptr<Job> shared() override { return {this->shared_from_this(), static_cast<Job*>(this)}; }
 
  protected:
   void dispatch(task::StateBase::Continuation continuation) override {
@@ -86,8 +96,6 @@ class ThreadCall final : public ArenaState<task::State<R>> {
         args_(std::forward<Given>(args)...) {}
 
   void run(int worker) override {
-    auto queued = Phase::queued;
-    if (!phase_.compare_exchange_strong(queued, Phase::running)) return;  // cancelled
     this->submitted_.acquired();
     started_ns_ = now_ns();
     worker_ = worker;
@@ -115,11 +123,14 @@ class ThreadCall final : public ArenaState<task::State<R>> {
     this->end();
   }
 
+  void fail(std::exception_ptr error) override {
+    this->error_ = std::move(error);
+    this->end();
+  }
   bool cancel(const CancelOptions&) override {
-    auto queued = Phase::queued;
-    if (phase_.compare_exchange_strong(queued, Phase::cancelled)) {
-      this->error_ = std::make_exception_ptr(Cancelled("the task was cancelled before it started"));
-      this->end();
+    if (this->claim()) {
+      fail(std::make_exception_ptr(Cancelled("the task was cancelled before it started")));
+      this->arena_->dropped();
       return true;
     }
     stop_.store(1);
@@ -142,9 +153,6 @@ class ThreadCall final : public ArenaState<task::State<R>> {
   }
 
  private:
-  enum class Phase : std::uint8_t { queued, running, cancelled };
-
-  std::atomic<Phase> phase_{Phase::queued};
   std::atomic<std::uint32_t> stop_{0};
   Duration deadline_;
   std::int64_t number_;
@@ -337,14 +345,19 @@ class ThreadMap final : public ArenaState<MapStateBase<R>> {
       : ArenaState<MapStateBase<R>>(arena),
         f_(std::move(f)),
         items_(std::move(items)),
-        run_(f_, items_.data(), items_.size(), arena->size(), options) {}
+        run_(f_, items_.data(), items_.size(), arena->size(), options),
+        loop_(std::make_shared<Loop>(run_.chunks(), [this](std::size_t chunk, int worker) {
+          run_.run_chunk(chunk, worker);
+          if (item_watched_.load()) this->arena_->notify();
+        })) {}
 
   void run(int) override {
     this->submitted_.acquired();
-    this->arena_->for_each_chunk(run_.chunks(), [this](std::size_t chunk, int worker) {
-      run_.run_chunk(chunk, worker);
-      if (item_watched_.load()) this->arena_->notify();
-    });
+    try {
+      this->arena_->run(loop_);
+    } catch (...) {  // there are not enough threads
+      run_.fail(SIZE_MAX, std::current_exception());
+    }
     if (const auto error = run_.error()) {
       this->error_ = error;
     } else if constexpr (std::is_void_v<R>) {
@@ -357,6 +370,12 @@ class ThreadMap final : public ArenaState<MapStateBase<R>> {
     this->end();
   }
 
+  void help(int worker) override { this->arena_->help(*loop_, worker); }
+  void fail(std::exception_ptr error) override {
+    run_.fail(SIZE_MAX, error);
+    this->error_ = std::move(error);
+    this->end();
+  }
   bool cancel(const CancelOptions&) override {
     if (this->ready()) return false;
     run_.fail(SIZE_MAX, std::make_exception_ptr(Cancelled("the map was cancelled")));
@@ -374,7 +393,9 @@ class ThreadMap final : public ArenaState<MapStateBase<R>> {
   void wait_item(std::size_t i) {
     item_watched_.store(true);
     this->watched_.store(true);
-    this->arena_->wait([this, i] { return this->ready() || run_.chunk_done(i / run_.chunk_size()); }, {});
+    Job* const self = this;
+    this->arena_->wait([this, i] { return this->ready() || run_.chunk_done(i / run_.chunk_size()); }, {},
+                       {.jobs = {&self, 1}});
   }
   task::Stored<R> item(std::size_t i) {
     if constexpr (std::is_void_v<R>) {
@@ -393,6 +414,7 @@ class ThreadMap final : public ArenaState<MapStateBase<R>> {
   F f_;
   task::Items<T> items_;
   MapRun<R, F, T> run_;
+  const std::shared_ptr<Loop> loop_;
   std::atomic<bool> item_watched_{false};  // somebody waits for single items
   std::mutex results_mutex_;
   bool taken_ = false;  // the results are in value_; guarded by results_mutex_
