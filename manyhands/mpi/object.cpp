@@ -36,9 +36,9 @@ Scratch& thread_scratch() {
   return mine;
 }
 
-ObjectMessage& ThreadMessage::mine() {
-  thread_local ObjectMessage message(out_of_band_from);
-  return message;
+ThreadMessage::Kept& ThreadMessage::mine() {
+  thread_local Kept kept;
+  return kept;
 }
 
 void ObjectMessage::lay_out() {

@@ -66,8 +66,11 @@ class ObjectMessage {
   MPI_Count bytes() const noexcept {
     return layout_.native() != MPI_DATATYPE_NULL ? layout_.size() : buffer().count;
   }
-  // Forgets the layout and keeps the memory.
-  void reset() noexcept { layout_ = Datatype(); }
+  // Forgets layout and message and keeps the memory.
+  void reset() noexcept {
+    layout_ = Datatype();
+    writer_.clear();
+  }
 
  private:
   void lay_out();
@@ -76,21 +79,40 @@ class ObjectMessage {
   Datatype layout_;
 };
 
-// A message of this thread, reused; for blocking sends.
+// A message of this thread, reused; for blocking sends. One of its own while that is in use (a Codec that
+// sends something itself).
 class ThreadMessage {
  public:
   template <class T>
-  explicit ThreadMessage(const T& value) : message_(mine()) {
-    message_.pack(value);
+  explicit ThreadMessage(const T& value) : kept_(mine()), own_(out_of_band_from), is_kept_(!kept_.used) {
+    if (is_kept_) kept_.used = true;
+    try {
+      message().pack(value);
+    } catch (...) {
+      release();
+      throw;
+    }
   }
   ThreadMessage(const ThreadMessage&) = delete;
   ThreadMessage& operator=(const ThreadMessage&) = delete;
-  ~ThreadMessage() { message_.reset(); }
-  ConstBuffer buffer() const noexcept { return message_.buffer(); }
+  ~ThreadMessage() { release(); }
+  ConstBuffer buffer() const noexcept { return is_kept_ ? kept_.message.buffer() : own_.buffer(); }
 
  private:
-  static ObjectMessage& mine();
-  ObjectMessage& message_;
+  struct Kept {
+    ObjectMessage message{out_of_band_from};
+    bool used = false;
+  };
+  static Kept& mine();
+  ObjectMessage& message() noexcept { return is_kept_ ? kept_.message : own_; }
+  void release() noexcept {
+    if (!is_kept_) return;
+    kept_.message.reset();
+    kept_.used = false;
+  }
+  Kept& kept_;
+  ObjectMessage own_;
+  bool is_kept_;
 };
 
 // The parts of a message that came.

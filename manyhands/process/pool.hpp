@@ -164,12 +164,11 @@ auto Pool::start_call_of(const CallOptions& options, const F& f, const Args&... 
       "the function's result cannot travel between processes: make it an aggregate of packable members, or "
       "specialise manyhands::wire::Codec<R>");
   const auto crew = crew_for(1);
-  thread_local wire::Writer writer(process::out_of_band_from);
-  writer.clear();
+  wire::ThreadWriter writer(process::out_of_band_from);
   shm::Parcel parcel;
-  wire::pack_call<F>(writer, f, crew->reach(), args...);
+  wire::pack_call<F>(*writer, f, crew->reach(), args...);
   auto state = std::make_shared<process::PoolCall<R>>(crew);
-  crew->submit(wire::call_thunk<F, Args...>(), writer, options, state, parcel.take());
+  crew->submit(wire::call_thunk<F, Args...>(), *writer, options, state, parcel.take());
   if (crew_ == nullptr) crew->seal();
   return AsyncResult<R>(std::move(state));
 }
@@ -178,11 +177,13 @@ template <class T, class Range>
   requires std::is_same_v<T, std::remove_cvref_t<decltype(*std::ranges::begin(std::declval<Range&>()))>>
 void Pool::pack_items(process::Crew& crew, Range& items, process::MapRequest& request) {
   process::PackedItems packed;
-  // Items that the range makes on the fly are gone when the next one comes: nothing of them can be borrowed.
-  constexpr bool stays = std::is_lvalue_reference_v<decltype(*std::ranges::begin(items))>;
-  wire::Writer writer(stays ? process::out_of_band_from : wire::never_out_of_band);
+  // Of items that a view makes, or may make, when one looks at them nothing can be borrowed.
+  constexpr auto buffers =
+      wire::HoldsElements<Range> ? wire::Writer::Buffers::borrowed : wire::Writer::Buffers::copied;
+  wire::Writer writer(process::out_of_band_from);
   for (const auto& item : items) {
     writer.clear();
+    const wire::Writer::Scope scope(writer, buffers);
     wire::pack<T>(writer, item);
     packed.add(writer);
   }

@@ -25,7 +25,7 @@ std::vector<TaskMetadata> metadata_of(const std::vector<ChunkRun>& runs, std::in
   return tasks;
 }
 
-void PackedItems::add(const wire::Writer& writer) {
+void PackedItems::add(wire::Writer& writer) {
   const ByteView message = writer.bytes();
   const auto buffers = writer.buffers();
   items_.push_back({.message_begin = messages_.size(),
@@ -35,6 +35,7 @@ void PackedItems::add(const wire::Writer& writer) {
                     .packet_size = wire::packet_size(message, buffers)});
   messages_.insert(messages_.end(), message.begin(), message.end());
   buffers_.insert(buffers_.end(), buffers.begin(), buffers.end());
+  for (auto& copy : writer.take_copies()) copies_.push_back(std::move(copy));
 }
 
 void require_room(std::uint64_t items, std::uint64_t places) {

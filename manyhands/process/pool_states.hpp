@@ -366,8 +366,8 @@ std::shared_ptr<task::State<Value>> empty_map_state() {
 // Collects packed items and writes them into one block: an array of PackedItem, then the packets.
 class PackedItems {
  public:
-  // The writer's buffers are borrowed until write().
-  void add(const wire::Writer& writer);
+  // What the writer has borrowed must stay until write(); its copies are taken over.
+  void add(wire::Writer& writer);
   SharedBlock write(Crew& crew) const;
 
  private:
@@ -381,6 +381,7 @@ class PackedItems {
   std::vector<Item> items_;
   std::vector<std::byte> messages_;
   std::vector<ByteView> buffers_;
+  std::vector<wire::Writer::Copy> copies_;
 };
 
 }  // namespace manyhands::process

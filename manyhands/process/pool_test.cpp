@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <complex>
 #include <list>
@@ -12,6 +13,7 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <ranges>
 #include <set>
 #include <string>
 #include <thread>
@@ -35,6 +37,31 @@ std::vector<double> numbers(std::size_t count) {
   std::iota(xs.begin(), xs.end(), 0.0);
   return xs;
 }
+
+// Its Codec packs a temporary with a large array in it.
+class Signal {
+ public:
+  Signal(std::string name, std::vector<double> samples)
+      : name_(std::move(name)), samples_(std::move(samples)) {}
+  const std::string& name() const { return name_; }
+  std::vector<double> samples() const { return samples_; }
+
+ private:
+  std::string name_;
+  std::vector<double> samples_;
+};
+
+}  // namespace
+
+template <>
+struct wire::Codec<Signal> {
+  static void pack(Writer& writer, const Signal& s) { wire::pack(writer, std::tuple(s.name(), s.samples())); }
+  static Signal unpack(Reader& reader) {
+    return std::make_from_tuple<Signal>(wire::unpack<std::tuple<std::string, std::vector<double>>>(reader));
+  }
+};
+
+namespace {
 
 // ---- map
 
@@ -121,6 +148,31 @@ TEST_CASE("plain structs, nested structs and types with their own codec travel b
   CHECK(pool.apply([](Event e) { return e; }, event) == event);
   CHECK(pool.apply([](const Temperature& t) { return Temperature(t.kelvin() + 1); }, Temperature(300))
             .kelvin() == 301);
+}
+
+TEST_CASE("large arrays arrive whole that a Codec or a view makes while it is packed") {
+  Pool pool(2);
+  const auto made = [](int i) { return Signal(std::to_string(i), std::vector<double>(20'000, i)); };
+  const auto wrong = [](const Signal& s) {
+    const double expected = std::stod(s.name());
+    return std::ranges::count_if(s.samples(), [&](double x) { return x != expected; });
+  };
+  const auto none = std::vector<std::ptrdiff_t>(4);
+  CHECK(pool.apply(wrong, made(1)) == 0);
+  CHECK(pool.apply([wrong](const Signal& a, const Signal& b) { return wrong(a) + wrong(b); }, made(1),
+                   made(2)) == 0);
+  CHECK(pool.map(wrong, std::vector<Signal>{made(1), made(2), made(3), made(4)}) == none);
+  CHECK(pool.map(wrong, std::views::iota(1, 5) | std::views::transform(made)) == none);
+  std::vector<std::ptrdiff_t> streamed;
+  for (const auto n : pool.imap(wrong, std::views::iota(1, 5) | std::views::transform(made)))
+    streamed.push_back(n);
+  CHECK(streamed == none);
+  CHECK(wrong(pool.apply(made, 5)) == 0);
+  for (const Signal& s : pool.map(made, std::views::iota(1, 5))) CHECK(wrong(s) == 0);
+  // A view may also refer to what it writes over for the next item.
+  Signal scratch = made(0);
+  const auto refer = [&scratch, made](int i) -> const Signal& { return scratch = made(i); };
+  CHECK(pool.map(wrong, std::views::iota(1, 5) | std::views::transform(refer)) == none);
 }
 
 TEST_CASE("functions: plain, closure, function object, bind") {

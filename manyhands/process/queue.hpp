@@ -38,7 +38,6 @@
 #include "manyhands/process/shared_codec.hpp"
 #include "manyhands/shm/block.hpp"
 #include "manyhands/shm/company.hpp"
-#include "manyhands/shm/schedule.hpp"
 #include "manyhands/wire/codec.hpp"
 
 namespace manyhands {
@@ -116,22 +115,14 @@ inline constexpr std::size_t queue_out_of_band_from = 4096;  // bytes
 template <class T>
 bool pack_into(QueueCore& queue, const T& value, const Deadline& deadline,
                const std::source_location& where) {
-  const auto put = [&](wire::Writer& writer) {
-    std::vector<shm::BlockPtr> named;
-    {
-      shm::Parcel parcel;
-      wire::pack(writer, value);
-      named = parcel.take();
-    }
-    return queue.put(writer, named, deadline, where);
-  };
-  if (shm::current_scheduler() != nullptr) {  // put() lets others go first, which run on this thread
-    wire::Writer own(queue_out_of_band_from);
-    return put(own);
+  wire::ThreadWriter writer(queue_out_of_band_from);
+  std::vector<shm::BlockPtr> named;
+  {
+    shm::Parcel parcel;
+    wire::pack(*writer, value);
+    named = parcel.take();
   }
-  thread_local wire::Writer writer(queue_out_of_band_from);
-  writer.clear();
-  return put(writer);
+  return queue.put(*writer, named, deadline, where);
 }
 
 }  // namespace process

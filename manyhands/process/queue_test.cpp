@@ -45,6 +45,35 @@ TEST_CASE("values come out in the order in which they were put in, whatever thei
   CHECK(maps.get().at("b").size() == 1000);
 }
 
+// Gives copies of what it holds, which its Codec packs.
+class Track {
+ public:
+  explicit Track(std::vector<double> samples) : samples_(std::move(samples)) {}
+  std::vector<double> samples() const { return samples_; }
+
+ private:
+  std::vector<double> samples_;
+};
+
+}  // namespace
+
+template <>
+struct wire::Codec<Track> {
+  static void pack(Writer& writer, const Track& track) { wire::pack(writer, track.samples()); }
+  static Track unpack(Reader& reader) { return Track(wire::unpack<std::vector<double>>(reader)); }
+};
+
+namespace {
+
+TEST_CASE("large arrays that a Codec makes while it packs go through a queue, and to a process") {
+  const std::vector<double> samples(20'000, 7.0);
+  Queue<Track> queue(4);
+  queue.put(Track(samples));
+  CHECK(queue.get().samples() == samples);
+  Process process{[](Queue<Track> out, const Track& track) { out.put(track); }, queue, Track(samples)};
+  CHECK(queue.get().samples() == samples);
+}
+
 TEST_CASE("a full queue refuses, blocks, or times out, and keeps what it holds") {
   Queue<int> queue(2);
   CHECK(queue.try_put(1));

@@ -165,8 +165,21 @@ void assign_bulk(C& out, Elements elements) {
 
 // ---- Containers.
 
+// Copies what is packed meanwhile if it does not lie in the value itself, but is made on the way (Stays is
+// false).
+template <bool Stays>
+struct Borrowed {
+  explicit Borrowed(Writer& writer) noexcept : scope(writer, Writer::Buffers::copied) {}
+  const Writer::Scope scope;
+};
+template <>
+struct Borrowed<true> {
+  explicit Borrowed(Writer&) noexcept {}
+};
+
 template <class C>
 void pack_elements(Writer& writer, const C& container) {
+  const Borrowed<elements_stay<const C>> borrowed(writer);
   writer.array(container.size());
   for (const auto& element : container) pack_value<typename C::value_type>(writer, element);
 }
@@ -348,9 +361,18 @@ T unpack_aggregate(Reader& reader) {
   }
 }
 
+// What get<>() of other types refers to is their business.
+template <class T>
+inline constexpr bool is_std_tuple = false;
+template <class... T>
+inline constexpr bool is_std_tuple<std::tuple<T...>> = true;
+template <class T, class U>
+inline constexpr bool is_std_tuple<std::pair<T, U>> = true;
+
 template <class T, std::size_t... I>
 void pack_tuple(Writer& writer, const T& value, std::index_sequence<I...>) {
   using std::get;
+  const Borrowed<is_std_tuple<T>> borrowed(writer);
   writer.array(sizeof...(I));
   (pack_value<std::tuple_element_t<I, T>>(writer, get<I>(value)), ...);
 }
@@ -416,6 +438,7 @@ template <class T>
 inline void pack_value(Writer& writer, const T& value) {
   constexpr Kind kind = kind_of<T>;
   if constexpr (kind == Kind::custom) {
+    const Borrowed<false> borrowed(writer);  // whatever it makes may be gone when it returns
     Codec<T>::pack(writer, value);
   } else if constexpr (kind == Kind::null) {
     writer.nil();
@@ -430,6 +453,7 @@ inline void pack_value(Writer& writer, const T& value) {
   } else if constexpr (kind == Kind::real) {
     writer.real(value);
   } else if constexpr (kind == Kind::long_double) {
+    const Borrowed<false> borrowed(writer);  // may be a part of a complex number
     writer.typed_array(dtype_of<T>(), {}, {reinterpret_cast<const std::byte*>(&value), sizeof(T)});
   } else if constexpr (kind == Kind::enumeration) {
     pack_value<std::underlying_type_t<T>>(writer, static_cast<std::underlying_type_t<T>>(value));
@@ -440,13 +464,16 @@ inline void pack_value(Writer& writer, const T& value) {
   } else if constexpr (kind == Kind::string) {
     writer.string({value.data(), value.size()});
   } else if constexpr (kind == Kind::path) {
-    writer.string({value.native().data(), value.native().size()});
+    const Borrowed<std::is_lvalue_reference_v<decltype(value.native())>> borrowed(writer);
+    const auto& native = value.native();
+    writer.string({native.data(), native.size()});
   } else if constexpr (kind == Kind::duration) {
     pack_value<typename T::rep>(writer, value.count());
   } else if constexpr (kind == Kind::time_point) {
     pack_value<typename T::duration::rep>(writer, value.time_since_epoch().count());
   } else if constexpr (kind == Kind::pointer || kind == Kind::optional) {
     if (value) {
+      const Borrowed<std::is_lvalue_reference_v<decltype(*value)>> borrowed(writer);
       pack_present<PointeeOf<T>>(writer, *value);
     } else {
       writer.nil();
@@ -458,6 +485,7 @@ inline void pack_value(Writer& writer, const T& value) {
   } else if constexpr (kind == Kind::tuple) {
     pack_tuple(writer, value, std::make_index_sequence<std::tuple_size_v<T>>{});
   } else if constexpr (kind == Kind::map) {
+    const Borrowed<elements_stay<const T>> borrowed(writer);
     writer.map(value.size());
     for (const auto& [key, mapped] : value) {
       pack_value<typename T::key_type>(writer, key);
@@ -558,11 +586,19 @@ void expect_end(const Reader& reader);
 
 }  // namespace detail
 
-// Appends `value`, as one MessagePack value.
+// Appends `value`, as one MessagePack value. With a threshold the Writer may borrow its large buffers, unless
+// this is called by a Codec; those of a temporary are copied.
 template <class T>
 void pack(Writer& writer, const T& value) {
   MH_PACKABLE_OR_REMEDY(T);
+  const Writer::Scope scope(writer, Writer::Buffers::borrowed);
   if constexpr (Packable<T>) detail::pack_value<T>(writer, value);
+}
+template <class T>
+  requires(!std::is_lvalue_reference_v<T>)
+void pack(Writer& writer, T&& temporary) {  // NOLINT(cppcoreguidelines-rvalue-reference-param-not-moved)
+  const Writer::Scope scope(writer, Writer::Buffers::copied);
+  pack<std::remove_cv_t<T>>(writer, static_cast<const T&>(temporary));
 }
 
 // Takes one value. Throws WireError if the next one in the message is no T.

@@ -107,12 +107,64 @@ struct Drawer {
   Ticket ticket;
 };
 
+// Gives copies of its parts only, as many classes do; their Codecs pack what is gone when they return.
+class Signal {
+ public:
+  Signal(std::string name, std::vector<double> samples)
+      : name_(std::move(name)), samples_(std::move(samples)) {}
+  std::string name() const { return name_; }
+  std::vector<double> samples() const { return samples_; }
+  bool operator==(const Signal&) const = default;
+
+ private:
+  std::string name_;
+  std::vector<double> samples_;
+};
+struct Recording {
+  Signal left;
+  std::vector<double> times;
+  Signal right;
+  bool operator==(const Recording&) const = default;
+};
+
+// A container that makes its elements when one looks at them.
+struct Texts {
+  struct Iterator {
+    using iterator_category = std::input_iterator_tag;
+    using value_type = std::string;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const std::string*;
+    using reference = std::string;
+    std::string operator*() const { return std::string(100, character); }
+    Iterator& operator++() { return ++character, *this; }
+    Iterator operator++(int) { return {character++}; }
+    bool operator==(const Iterator&) const = default;
+    char character;
+  };
+  using value_type = std::string;
+  Iterator begin() const { return {'a'}; }
+  Iterator end() const { return {static_cast<char>('a' + count)}; }
+  std::size_t size() const { return count; }
+  void clear() { count = 0; }
+  void push_back(std::string&&) { ++count; }
+  bool operator==(const Texts&) const = default;
+  std::size_t count = 0;
+};
+
 }  // namespace
 
 template <>
 struct Codec<Ticket> {
   static void pack(Writer& writer, const Ticket& ticket) { writer.integer(ticket.number()); }
   static Ticket unpack(Reader& reader) { return Ticket(reader.integral<int>()); }
+};
+
+template <>
+struct Codec<Signal> {
+  static void pack(Writer& writer, const Signal& s) { wire::pack(writer, std::tuple(s.name(), s.samples())); }
+  static Signal unpack(Reader& reader) {
+    return std::make_from_tuple<Signal>(wire::unpack<std::tuple<std::string, std::vector<double>>>(reader));
+  }
 };
 
 namespace {
@@ -261,6 +313,34 @@ TEST_CASE("a type without default constructor and copies travels by its Codec, a
   by_id.emplace(1, std::make_unique<Ticket>(12));
   const auto copy = from_bytes<std::map<int, std::unique_ptr<Ticket>>>(to_bytes(by_id));
   CHECK(copy.at(1)->number() == 12);
+}
+
+TEST_CASE("what a Codec makes while it packs is copied before it is gone") {
+  check_round_trip(Signal("x", std::vector<double>(1000, 1.0)));
+  check_round_trip(Recording{Signal("left", std::vector<double>(1000, 1.0)), std::vector<double>(1000, 2.0),
+                             Signal("right", std::vector<double>(1000, 3.0))});
+  check_round_trip(std::vector<Signal>(3, Signal("y", std::vector<double>(1000, 4.0))));
+}
+
+TEST_CASE("temporaries are copied, elements that are made on the way too") {
+  const auto numbers = [](double value) { return std::vector<double>(1000, value); };
+  Writer writer(1);
+  pack(writer, numbers(1));
+  pack(writer, std::tuple(numbers(2), numbers(3)));
+  check_round_trip(Texts{26});
+  check_round_trip(std::complex<long double>(1, 2));
+  Reader reader(writer.bytes(), writer.buffers());
+  CHECK(unpack<std::vector<double>>(reader) == numbers(1));
+  CHECK(unpack<std::tuple<std::vector<double>, std::vector<double>>>(reader) ==
+        std::tuple(numbers(2), numbers(3)));
+}
+
+TEST_CASE("the buffers of a value that stays are borrowed") {
+  const std::vector<std::string> texts(3, std::string(1000, 'x'));
+  Writer writer(1);
+  pack(writer, texts);
+  REQUIRE(writer.buffers().size() == 3);
+  CHECK(as_text(writer.buffers()[1]).data() == texts[1].data());
 }
 
 TEST_CASE("an array may also come element by element, as other languages write it") {

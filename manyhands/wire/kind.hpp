@@ -9,7 +9,9 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -30,6 +32,9 @@ class Reader;
 //     static void pack(Writer&, const MyType&);   // writes exactly one MessagePack value
 //     static MyType unpack(Reader&);              // reads it again; throws WireError
 //   };
+// Mostly both are one line: wire::pack(writer, std::tuple(a, b)) and wire::unpack<std::tuple<A, B>>(reader).
+// What pack() writes is copied before it returns. What unpack() reads as a view (Reader::string() ...) is
+// gone with the message.
 template <class T>
 struct Codec;
 
@@ -142,6 +147,13 @@ template <class T>
 concept SequenceShape = ContainerShape<T> && !MapShape<T> && !SetShape<T>
   && requires(T& t, typename T::value_type&& v) { t.push_back(static_cast<typename T::value_type&&>(v)); };
 // clang-format on
+
+// The elements of a container or range lie in it and are not made when one looks.
+template <class C>
+inline constexpr bool elements_stay = [] {
+  using Iterator = decltype(std::declval<C&>().begin());
+  return std::is_lvalue_reference_v<decltype(*std::declval<Iterator&>())> && std::forward_iterator<Iterator>;
+}();
 
 template <class T>
 constexpr Kind find_kind() {
@@ -302,6 +314,12 @@ constexpr bool is_plain() {
 }
 
 }  // namespace detail
+
+// A range whose elements lie in memory as long as it does: a container, or a view of an array.
+template <class R>
+concept HoldsElements =
+    std::ranges::contiguous_range<R> ||
+    (detail::ContainerShape<std::remove_cvref_t<R>> && detail::elements_stay<std::remove_reference_t<R>>);
 
 // T, without const and reference, can be packed and unpacked. False, not an error, for whatever means
 // something in one process only (pointers, references, lambdas, std::function, mutexes, threads, streams) and

@@ -55,8 +55,10 @@ Writer::Writer(Writer&& other) noexcept
       next_(std::exchange(other.next_, nullptr)),
       limit_(std::exchange(other.limit_, nullptr)),
       out_of_band_from_(other.out_of_band_from_),
-      buffers_(std::move(other.buffers_)) {
+      buffers_(std::move(other.buffers_)),
+      copies_(std::move(other.copies_)) {
   other.buffers_.clear();
+  other.copies_.clear();
 }
 
 Writer& Writer::operator=(Writer&& other) noexcept {
@@ -65,6 +67,7 @@ Writer& Writer::operator=(Writer&& other) noexcept {
   std::swap(limit_, other.limit_);
   std::swap(out_of_band_from_, other.out_of_band_from_);
   std::swap(buffers_, other.buffers_);
+  std::swap(copies_, other.copies_);
   other.clear();
   return *this;
 }
@@ -165,6 +168,11 @@ void Writer::reference(std::int8_t type, ByteView data, ByteView meta) {
   ext_header(type, sizeof head + meta.size());
   append(head);
   append(meta);
+  if (keep_ != Keep::borrows) {
+    copies_.push_back(std::make_unique_for_overwrite<std::byte[]>(data.size()));
+    if (!data.empty()) std::memcpy(copies_.back().get(), data.data(), data.size());
+    data = {copies_.back().get(), data.size()};
+  }
   buffers_.push_back(data);
 }
 
@@ -215,6 +223,38 @@ void Writer::records(std::string_view description, std::size_t count, ByteView d
   std::memcpy(meta.data() + 12, description.data(), description.size());
   if (data.size() >= out_of_band_from_) return reference(ext::out_of_band_records, data, meta);
   padded(ext::records, meta, 0, count == 0 ? 1 : data.size() / count, data);
+}
+
+// ---- The Writer of a thread.
+
+namespace {
+
+struct Kept {
+  Writer writer;
+  bool used = false;
+};
+Kept& kept() {
+  thread_local Kept mine;
+  return mine;
+}
+
+}  // namespace
+
+ThreadWriter::ThreadWriter(std::size_t out_of_band_from) {
+  Kept& mine = kept();
+  if (mine.used) {
+    writer_ = &own_.emplace(out_of_band_from);
+    return;
+  }
+  mine.used = true;
+  mine.writer.out_of_band_from_ = out_of_band_from;
+  writer_ = &mine.writer;
+}
+
+ThreadWriter::~ThreadWriter() {
+  if (own_) return;
+  writer_->clear();
+  kept().used = false;
 }
 
 }  // namespace manyhands::wire

@@ -4,16 +4,20 @@
 // Used through wire::pack() (codec.hpp); directly by a Codec<T> of the user's. The verbs write one
 // MessagePack value each; after array(n) the caller writes n values, after map(n) n keys and values in turn.
 //
-// Out of band: contiguous arrays, strings and binaries of at least `out_of_band_from` bytes are not copied.
-// buffers() lists them, and the message holds {index, size} in their place. They are borrowed from the packed
-// values, which must stay as they are until the buffers have been sent: with a threshold, pack no
-// temporaries.
+// Out of band: contiguous arrays, strings and binaries of at least `out_of_band_from` bytes do not lie in the
+// message. buffers() lists them, and the message holds {index, size} in their place. wire::pack() of an
+// lvalue borrows those that lie in the value itself, which must stay as it is until the buffers have been
+// sent. All others are copied, and the Writer keeps the copies: what a Codec writes or packs, what is packed
+// as a temporary, and what is given to a verb directly. So a Codec may pack whatever it makes.
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "manyhands/base/bytes.hpp"
@@ -83,13 +87,42 @@ class Writer {
 
   // The message so far; valid until the next verb.
   ByteView bytes() const noexcept { return {first_, static_cast<std::size_t>(next_ - first_)}; }
-  // The out-of-band buffers in order of their index; borrowed from the packed values.
+  // The out-of-band buffers in order of their index; borrowed from the packed values, or copies that are kept
+  // here until clear().
   std::span<const ByteView> buffers() const noexcept { return buffers_; }
+  // Hands over the copies among the buffers, for who needs them longer.
+  using Copy = std::unique_ptr<std::byte[]>;
+  std::vector<Copy> take_copies() noexcept { return std::exchange(copies_, {}); }
   // Forgets message and buffers, keeps the capacity.
   void clear() noexcept {
     next_ = first_;
     buffers_.clear();
+    copies_.clear();
   }
+
+ private:
+  enum class Keep : std::uint8_t { copies, borrows, only_copies };
+
+ public:
+  // What happens to out-of-band buffers while it stands: borrowed, unless a scope around it says `copied`.
+  enum class Buffers : std::uint8_t { borrowed, copied };
+  class Scope {
+   public:
+    Scope(Writer& writer, Buffers buffers) noexcept : writer_(writer), before_(writer.keep_) {
+      if (buffers == Buffers::copied) {
+        writer.keep_ = Keep::only_copies;
+      } else if (before_ == Keep::copies) {
+        writer.keep_ = Keep::borrows;
+      }
+    }
+    ~Scope() { writer_.keep_ = before_; }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Writer& writer_;
+    Keep before_;
+  };
 
  private:
   // A place for `size` bytes at next_; the caller moves next_.
@@ -119,11 +152,31 @@ class Writer {
   void padded(std::int8_t type, MutableByteView meta, std::size_t pad_at, std::size_t element_size,
               ByteView data);
 
+  friend class ThreadWriter;
+
   std::byte* first_ = nullptr;  // malloc'ed [first_, limit_), written up to next_
   std::byte* next_ = nullptr;
   std::byte* limit_ = nullptr;
   std::size_t out_of_band_from_;
   std::vector<ByteView> buffers_;
+  std::vector<Copy> copies_;  // of those of buffers_ that are not borrowed
+  Keep keep_ = Keep::copies;
+};
+
+// The Writer of this thread, whose memory is reused; one of its own while that is in use (a Codec that sends
+// something itself). Empty at first.
+class ThreadWriter {
+ public:
+  explicit ThreadWriter(std::size_t out_of_band_from);
+  ~ThreadWriter();
+  ThreadWriter(const ThreadWriter&) = delete;
+  ThreadWriter& operator=(const ThreadWriter&) = delete;
+  Writer& operator*() noexcept { return *writer_; }
+  Writer* operator->() noexcept { return writer_; }
+
+ private:
+  std::optional<Writer> own_;
+  Writer* writer_;
 };
 
 }  // namespace manyhands::wire

@@ -153,7 +153,48 @@ TEST_CASE("buffers from the threshold on stay out of the message") {
         "01000000"
         "0400000000000000");
   REQUIRE(writer.buffers().size() == 2);
-  CHECK(as_text(writer.buffers()[0]).data() == large.data());  // borrowed, not copied
+  CHECK(as_text(writer.buffers()[0]) == large);
+}
+
+TEST_CASE("buffers are borrowed only in a scope that says so, and not if one around it forbids it") {
+  Writer writer(4);
+  const std::string text = "large";
+  writer.string(text);
+  {
+    const Writer::Scope scope(writer, Writer::Buffers::borrowed);
+    writer.string(text);
+    const Writer::Scope inner(writer, Writer::Buffers::copied);
+    writer.string(text);
+    const Writer::Scope innermost(writer, Writer::Buffers::borrowed);
+    writer.string(text);
+  }
+  REQUIRE(writer.buffers().size() == 4);
+  const auto is_borrowed = [&](std::size_t i) { return as_text(writer.buffers()[i]).data() == text.data(); };
+  CHECK_FALSE(is_borrowed(0));
+  CHECK(is_borrowed(1));
+  CHECK_FALSE(is_borrowed(2));
+  CHECK_FALSE(is_borrowed(3));
+}
+
+TEST_CASE("the copies of a writer can be kept beyond its next message") {
+  Writer writer(4);
+  writer.string(std::string("gone by now"));
+  const ByteView buffer = writer.buffers()[0];
+  const auto copies = writer.take_copies();
+  writer.clear();
+  REQUIRE(copies.size() == 1);
+  CHECK(as_text(buffer) == "gone by now");
+}
+
+TEST_CASE("a thread's writer is used by one at a time") {
+  ThreadWriter outer(4);
+  outer->string("outer");
+  {
+    ThreadWriter inner(1000);
+    inner->string("inner");
+    CHECK(inner->buffers().empty());
+  }
+  CHECK(as_text(outer->buffers()[0]) == "outer");
 }
 
 TEST_CASE("a cleared writer starts anew and keeps its memory") {
