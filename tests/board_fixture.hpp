@@ -14,6 +14,7 @@ struct BoardFixture {
   BoardFixture() {
     view.board().workers = workers;
     view.board().max_chunks = layout.max_chunks();
+    for (std::uint32_t worker = 0; worker < workers; ++worker) view.slot(worker).gate.store(1);
     view.board().cores = 2;
     view.board().region_size = std::uint64_t{1} << 24;
   }

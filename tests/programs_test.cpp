@@ -15,10 +15,9 @@ namespace mh = manyhands;
 using mh::test::eventually;
 using mh::test::FlagFile;
 using mh::test::Program;
+using mh::test::victim;
 
 namespace {
-
-std::string victim() { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "victim"; }
 
 // The files in /dev/shm that may be manyhands'.
 std::set<std::string> names_of_ours() {

@@ -87,10 +87,24 @@ inline std::vector<pid_t> processes_with(const std::string& marker) {
   return found;
 }
 
+// Whether a process runs: neither ended, nor a zombie.
+inline bool is_running(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(stat, text);
+  const auto name_end = text.rfind(')');
+  return name_end != std::string::npos && name_end + 2 < text.size() && text[name_end + 2] != 'Z';
+}
+
 inline std::size_t files_in(const char* folder) {
   std::error_code none;
   const std::filesystem::directory_iterator files(folder, none);
   return static_cast<std::size_t>(std::distance(begin(files), end(files)));
+}
+
+// The program of victim.cpp.
+inline std::string victim() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "victim";
 }
 
 // Another program, run as a child with its stderr caught and a marker in its environment.

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "manyhands/multicore.hpp"
 #include "tests/support.hpp"
@@ -31,6 +32,35 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
     });
     mh::Pool pool(2);
     return 0;
+  }
+  if (mode == "stdio") {  // started with the descriptors 0, 1 and 2 closed
+    for (int i = 0; i < 20; ++i) std::fprintf(stderr, "a warning that would be written over shared memory\n");
+    const mh::Value<int> value(1);
+    mh::Pool pool(1);
+    return value.get() == 1 && pool.apply([] { return 2; }) == 2 ? 0 : 1;
+  }
+  if (mode == "spawn-inside") {
+    mh::Pool pool(1);
+    const auto inner = [] {
+      mh::Pool spawned(1, {.start = mh::Start::spawn});
+      return spawned.apply([] { return 5; });
+    };
+    mh::Process process{[inner] { std::_Exit(inner()); }};
+    process.join();
+    mh::Pool spawned(1, {.start = mh::Start::spawn});
+    return pool.apply(inner) == 5 && spawned.apply(inner) == 5 && process.exit_code() == 5 ? 0 : 1;
+  }
+  if (mode == "address-space") {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_AS, &limit);
+    const auto allocate = [](std::size_t bytes) { return std::vector<char>(bytes, 'x').size(); };
+    const std::size_t half = limit.rlim_cur / 2;
+    mh::Pool pool(2);
+    if (allocate(half) != half || pool.apply(allocate, half) != half) return 1;
+    mh::Pool another(2);
+    if (another.map([](int x) { return x; }, std::vector<int>(100'000, 1)).size() != 100'000) return 2;
+    mh::Pool forked(2, {.start = mh::Start::fork});
+    return forked.apply([] { return 3; }) == 3 ? 0 : 3;
   }
   if (mode == "print") {
     mh::Pool pool(2);

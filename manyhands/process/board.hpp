@@ -184,6 +184,7 @@ inline constexpr std::uint64_t doomed = std::uint64_t{1} << 63;
 struct alignas(64) WorkerSlot {
   shm::FutexWord sleeping;  // 1 while the worker sleeps on it; who sets it to 0 wakes
   std::atomic<WorkerPhase> phase;
+  shm::FutexWord gate;  // 0 while the worker must not begin (ForkTurns)
   // The journal, written by the worker, read by the parent when the worker is dead or late.
   std::atomic<std::uint32_t> cell;        // index + 1 of the cell it runs, 0 if none
   std::atomic<std::uint32_t> job;         // index of the job it works on, or no_job

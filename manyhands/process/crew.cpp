@@ -130,6 +130,7 @@ void Crew::start_workers() {
   const MutexLock lock(mutex_);
   if (options_.start == Start::fork) {
     spawner_ = fork_workers(*memory_, supervisor_fd_.get(), options_.workers);
+    for (std::uint32_t worker = 0; worker < options_.workers; ++worker) options_.turns->ask(memory_, worker);
   } else {
     const auto how = options_.start == Start::spawn ? ZygoteSpawn::exec : ZygoteSpawn::fork;
     const Surroundings surroundings = capture_surroundings();
@@ -442,6 +443,7 @@ void Crew::complete(Completions& done) {
   for (const auto& map : done.maps) map->complete();
   const auto count = static_cast<std::uint32_t>(done.calls.size() + done.maps.size());
   if (outstanding_.fetch_sub(count) == count && sealed_.load()) stop_workers();
+  done = {};           // the results are their receivers' alone from here on
   wake_parent(view_);  // other threads may wait for what this one took
 }
 
@@ -523,6 +525,15 @@ void Crew::handle(std::uint32_t worker, ByteView message, Completions& done) {
       if (CellState::unpack(cell.state.load(std::memory_order_relaxed)).generation != header.generation)
         return;
       outcome.place.task = static_cast<std::int64_t>(cell.number);
+      // It ended by itself when its time was over, as stop_requested() has it do, or just before it was
+      // killed: it ran too long all the same.
+      if (!outcome.is_error && cell.deadline_ns != INT64_MAX &&
+          header.completed_ns - header.started_ns >= cell.deadline_ns) {
+        outcome.is_error = true;
+        outcome.error = std::make_exception_ptr(DeadlineExceeded(fmt::format(
+            "task {} ran longer than its deadline of {:g} s; worker {} (pid {}) goes on", cell.number,
+            static_cast<double>(cell.deadline_ns) / 1e9, worker, outcome.place.pid)));
+      }
       if (calls_[header.index]
               .cancelled) {  // it ended all the same before the kill came; cancel() has said it does not
         outcome.is_error = true;

@@ -22,6 +22,7 @@
 #include "manyhands/base/mutex.hpp"
 #include "manyhands/base/own_thread.hpp"
 #include "manyhands/process/board.hpp"
+#include "manyhands/process/fork_turns.hpp"
 #include "manyhands/process/interrupt.hpp"
 #include "manyhands/process/payload.hpp"
 #include "manyhands/process/placement.hpp"
@@ -50,6 +51,7 @@ struct CrewOptions {
   std::vector<shm::BlockPtr> initializer_named = {};  // shared memory that its call names
   std::vector<std::byte> initializer_call;
   bool has_initializer = false;
+  std::shared_ptr<ForkTurns> turns = {};  // with Start::fork
 };
 
 // How one run of a task ended.
@@ -270,7 +272,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
   bool cancel_by_kill(CallHandle handle) MH_REQUIRES(mutex_);
   bool kill_in_turn(std::uint32_t worker, std::uint64_t turn, KillReason reason, std::uint32_t cell)
       MH_REQUIRES(mutex_);
-  void shut_down() MH_EXCLUDES(mutex_);
+  enum class Workers { finish, are_killed };
+  void shut_down(Workers how) MH_EXCLUDES(mutex_);
   void stop_workers() noexcept;
   void cancel_all(Completions& done) MH_REQUIRES(mutex_);
   [[noreturn]] void give_up_interrupted();

@@ -168,6 +168,7 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
                  done);
     }
   }
+  if (options_.turns != nullptr) options_.turns->ended(memory_, worker);
   state.pid = 0;
   state.pidfd.reset();
   state.kill_reason = KillReason::none;
@@ -248,6 +249,7 @@ void Crew::reset_slot(std::uint32_t worker) {
   WorkerSlot& slot = view_.slot(worker);
   slot.sleeping.store(0);
   slot.phase.store(WorkerPhase::starting);
+  slot.gate.store(options_.turns == nullptr ? 1 : 0);
   slot.cell.store(0);
   slot.job.store(no_job);
   slot.item.store(0);
@@ -438,6 +440,8 @@ void Crew::stop_workers() noexcept {
     wake_worker(view_, worker);
     auto& full = view_.slot(worker).ring_full;
     if (full.exchange(0) == 1) shm::futex_wake(full);
+    auto& gate = view_.slot(worker).gate;
+    if (gate.exchange(1) == 0) shm::futex_wake(gate);
   }
 }
 
@@ -502,9 +506,10 @@ void Crew::kill_worker(std::uint32_t worker, KillReason reason) {
   WorkerState& state = states_[worker];
   state.kill_reason = reason;
   // A worker may run a task before the news of its start has come: on_started() makes up for it.
-  // Without a pidfd, for want of a descriptor, its parent does it.
   if (state.pid == 0 || spawner_ == nullptr) return;
-  if (state.pidfd) {
+  // Without a pidfd, for want of a descriptor, its parent does it; so it does where it ends what tasks
+  // started, too.
+  if (state.pidfd && options_.start != Start::fork) {
     ::syscall(SYS_pidfd_send_signal, state.pidfd.get(), SIGKILL, nullptr, 0);
   } else {
     spawner_->kill(worker);
@@ -529,7 +534,7 @@ std::vector<int> Crew::pids() {
 void Crew::close() {
   if (!is_owner()) return;  // a copy of the pool in a forked child
   wait([this] { return outstanding_.load() == 0; }, {});
-  shut_down();
+  shut_down(Workers::finish);
 }
 
 void Crew::terminate() {
@@ -541,7 +546,7 @@ void Crew::terminate() {
     cancel_all(done);
   }
   complete(done);
-  shut_down();
+  shut_down(Workers::are_killed);
 }
 
 void Crew::cancel_all(Completions& done) {
@@ -565,14 +570,16 @@ void Crew::cancel_all(Completions& done) {
   }
 }
 
-void Crew::shut_down() {
+void Crew::shut_down(Workers how) {
+  // An initializer runs in each worker, also if no task ever came.
+  const bool initializers_finish = how == Workers::finish && options_.has_initializer;
   OwnThread supervisor;
   {
     const MutexLock lock(mutex_);
     if (std::exchange(closed_, true)) return;
     usable_.store(false);
     supervisor = std::move(supervisor_);
-    if (spawner_ != nullptr) spawner_->close();
+    if (spawner_ != nullptr && !initializers_finish) spawner_->close();
   }
   stop_workers();
   supervisor_quits_.store(true);
@@ -593,8 +600,11 @@ void Crew::shut_down() {
       if (std::all_of(states_.begin(), states_.end(), [](const WorkerState& s) { return s.gone; })) break;
       spawner_->add_poll_fds(fds);
       if (patience.passed()) {
-        for (std::uint32_t worker = 0; worker < options_.workers; ++worker)
-          kill_worker(worker, KillReason::cancelled);
+        for (std::uint32_t worker = 0; worker < options_.workers; ++worker) {
+          const bool initializes =
+              initializers_finish && view_.slot(worker).phase.load() == WorkerPhase::starting;
+          if (!initializes) kill_worker(worker, KillReason::cancelled);
+        }
         patience = Deadline(std::chrono::milliseconds(100));
       }
     }

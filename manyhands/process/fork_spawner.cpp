@@ -20,6 +20,7 @@
 #include "manyhands/process/board.hpp"
 #include "manyhands/process/descendants.hpp"
 #include "manyhands/process/worker.hpp"
+#include "manyhands/shm/participants.hpp"
 
 namespace manyhands::process {
 namespace {
@@ -87,7 +88,9 @@ class ForkSpawner final : public Spawner {
                         .pid = pid,
                         .status = stopped ? WSTOPSIG(status) : status,
                         .peak_memory = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024});
-      if (!stopped) child = {};
+      if (stopped) continue;
+      child = {};
+      shm::sweep();  // what it held in shared memory, and what processes that its tasks forked did
     }
     return events;
   }

@@ -135,7 +135,11 @@ int CpuTokens::count() const noexcept {
 }
 
 int cpu_tokens_left() noexcept {
-  return std::max(cpu_count() - (shm::have_heap() ? shm::cpu_tokens_taken().load() : 0), 0);
+  if (!shm::have_heap()) return cpu_count();
+  // Those of a process that the program forked, and that nobody of ours waits for, come back when somebody
+  // looks.
+  if (shm::cpu_tokens_taken().load() > 0) shm::sweep();
+  return std::max(cpu_count() - shm::cpu_tokens_taken().load(), 0);
 }
 
 bool in_worker() noexcept { return is_worker.load(std::memory_order_relaxed); }

@@ -63,7 +63,11 @@ Pool::Pool(int workers, const PoolOptions& options)
   workers_ = static_cast<int>(options_.workers);
   // A worker that makes a pool has the token of its own core.
   tokens_ = process::CpuTokens::take(process::in_worker() ? workers_ - 1 : workers_);
-  if (options_.start != Start::fork) crew_ = process::Crew::start(options_);
+  if (options_.start == Start::fork) {
+    options_.turns = std::make_shared<process::ForkTurns>(options_.workers);
+  } else {
+    crew_ = process::Crew::start(options_);
+  }
 }
 
 Pool::~Pool() {
@@ -80,6 +84,11 @@ Pool::~Pool() {
 
 std::shared_ptr<process::Crew> Pool::crew_for(int workers) {
   if (crew_ != nullptr) return crew_;
+  {
+    const std::lock_guard lock(forked_mutex_);
+    if (life_ == Life::closed) throw PoolBroken("this pool is closed; it takes no more tasks");
+    if (life_ == Life::terminated) throw PoolBroken("this pool was terminated; it takes no more tasks");
+  }
   auto options = options_;
   options.workers = static_cast<std::uint32_t>(workers);
   auto crew = process::Crew::start(options);
@@ -94,19 +103,21 @@ std::shared_ptr<process::Crew> Pool::crew_for(int workers) {
   return crew;
 }
 
-std::vector<std::shared_ptr<process::Crew>> Pool::forked_crews() {
+std::vector<std::shared_ptr<process::Crew>> Pool::last_crews(Life life) {
   const std::lock_guard lock(forked_mutex_);
+  life_ = std::max(life_, life);
   return forked_;
 }
 
 void Pool::close() {
   if (crew_ != nullptr) crew_->close();
-  for (const auto& crew : forked_crews()) crew->close();  // another thread may terminate() them meanwhile
+  for (const auto& crew : last_crews(Life::closed))
+    crew->close();  // another thread may terminate() them meanwhile
 }
 
 void Pool::terminate() {
   if (crew_ != nullptr) crew_->terminate();
-  for (const auto& crew : forked_crews()) crew->terminate();
+  for (const auto& crew : last_crews(Life::terminated)) crew->terminate();
 }
 
 std::vector<int> Pool::pids() { return crew_ != nullptr ? crew_->pids() : std::vector<int>(); }

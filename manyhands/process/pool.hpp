@@ -115,7 +115,7 @@ class Pool : public Verbs<Pool> {
   void terminate();
 
   int size() const noexcept { return workers_; }
-  // Process ids of the workers that run now, by number; 0 where one is starting.
+  // Process ids of the workers that run now, by number; 0 where one is starting. Empty with Start::fork.
   std::vector<int> pids();
 
  private:
@@ -140,7 +140,6 @@ class Pool : public Verbs<Pool> {
 
   // The workers for the next call or map.
   std::shared_ptr<process::Crew> crew_for(int workers);
-  std::vector<std::shared_ptr<process::Crew>> forked_crews();
 
   process::CpuTokens tokens_;
   int workers_;
@@ -148,8 +147,12 @@ class Pool : public Verbs<Pool> {
   int exceptions_;  // that were passing when the pool was made
   std::shared_ptr<process::Crew>
       crew_;  // shared with results; null with Start::fork, where each call has its own:
+  enum class Life { open, closed, terminated };
+  // Those that were forked; no more are from here on.
+  std::vector<std::shared_ptr<process::Crew>> last_crews(Life life);
   std::mutex forked_mutex_;
-  std::vector<std::shared_ptr<process::Crew>> forked_;  // guarded by forked_mutex_
+  std::vector<std::shared_ptr<process::Crew>> forked_;  // guarded by forked_mutex_, as is the next
+  Life life_ = Life::open;                              // with Start::fork; a crew knows it by itself
 };
 
 // ---- Implementation.

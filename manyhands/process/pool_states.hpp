@@ -33,14 +33,22 @@ class CrewState : public Base {
     return this->ready() || crew_->wait([this] { return this->ready(); }, deadline);
   }
   void wait_any(std::span<task::StateBase* const> states, const Deadline& deadline) override {
-    crew_->wait(
-        [states] {
-          for (const auto* state : states) {
-            if (state->ready()) return true;
-          }
-          return false;
-        },
-        deadline);
+    const auto any_ready = [states] {
+      for (const auto* state : states) {
+        if (state->ready()) return true;
+      }
+      return false;
+    };
+    if (crew_->options().start != Start::fork) {
+      crew_->wait(any_ready, deadline);
+      return;
+    }
+    // Each call has a crew of its own there, which wakes only who waits for it.
+    while (!any_ready() && !deadline.passed()) {
+      for (auto* state : states) state->poll();
+      const auto slice = std::min<Duration>(deadline.left(), std::chrono::milliseconds(1));
+      crew_->wait(any_ready, Deadline(slice));
+    }
   }
 
  protected:

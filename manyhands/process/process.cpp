@@ -86,8 +86,9 @@ void reap(const shm::BlockPtr& block) {
   const pid_t reaped = ::waitpid(pid, &status, WNOHANG);
   // Somebody else's waitpid(-1), or a SIGCHLD that is ignored, may have taken the status: then the process
   // has left it in its record, if it came to that.
-  if (reaped == pid) record_end(block->offset(), status, 0);
-  if (reaped < 0 && errno == ECHILD) record_end(block->offset(), status_without_wait(record), 0);
+  if (reaped == 0 || (reaped < 0 && errno != ECHILD)) return;
+  record_end(block->offset(), reaped == pid ? status : status_without_wait(record), 0);
+  shm::sweep(pid);  // what it held, as the zygote does for its own
 }
 
 void forget_ended_children() {
@@ -102,6 +103,7 @@ void forget_ended_children() {
 // Processes that were asked for and never forked: their zygote is gone, and what waits for them shall know
 // it.
 void end_unborn() {
+  forget_ended_children();  // reaps forks
   Children& all = children();
   const MutexLock lock(all.mutex);
   for (const auto& block : all.records) {

@@ -13,6 +13,7 @@
 #include "manyhands/base/cores.hpp"
 #include "manyhands/shm/futex.hpp"
 #include "manyhands/shm/lock_graph.hpp"
+#include "manyhands/shm/participants.hpp"
 #include "manyhands/shm/race.hpp"
 #include "manyhands/shm/schedule.hpp"
 #include "manyhands/shm/short_lock.hpp"
@@ -160,7 +161,10 @@ template <class Ready>
 bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord& sleepers, const char* what,
                            const Deadline& deadline, const std::source_location& where) {
   if (ready()) return true;
-  if (deadline.passed()) return false;
+  if (deadline.passed()) {
+    shm::sweep_now_and_then();  // who only looks, too, shall see that the last other end is gone
+    return ready();
+  }
   static const bool can_spin = cpu_count() > 1;
   if (can_spin) {
     const std::int64_t until = now_ns() + spin_ns;

@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio_ext.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -41,6 +43,24 @@ namespace manyhands::process {
 namespace {
 
 constexpr std::uint64_t result_cache_bytes = std::uint64_t{160} << 20;
+
+// The board as a worker has it mapped. A process that a task forks has a private copy of it from its birth
+// on: whatever it goes on to do there, results and journal of the worker stay the worker's.
+struct BoardMapping {
+  std::byte* data = nullptr;
+  std::size_t size = 0;
+  int fd = -1;
+};
+BoardMapping own_board;
+
+void keep_copies_apart(const shm::Segment& board) {
+  own_board = {board.data(), board.size(), board.fd()};
+  ::pthread_atfork(nullptr, nullptr, [] {
+    void* const mapped = ::mmap(own_board.data, own_board.size, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, own_board.fd, 0);
+    if (mapped == MAP_FAILED) ::_exit(child_failed);
+  });
+}
 
 // Ends a process that a task forked and let return into the worker's loop: there is one worker of a number.
 class CopyGuard {
@@ -117,6 +137,7 @@ void flush_output() noexcept {
 }
 
 void Worker::run() {
+  while (slot_.gate.load(std::memory_order_acquire) == 0) static_cast<void>(shm::futex_wait(slot_.gate, 0));
   if (!initialize()) return;
   slot_.phase.store(WorkerPhase::running, std::memory_order_release);
   while (view_.board().stop.load(std::memory_order_acquire) == 0) {
@@ -521,6 +542,7 @@ void run_worker(shm::Segment board, const WorkerBirth& birth) {
   WorkerSlot& slot = BoardView(board.data()).slot(birth.worker);
   install_crash_handler(slot);
   set_in_worker();
+  keep_copies_apart(board);
   if (CPU_COUNT(&slot.cpus) > 0) ::sched_setaffinity(0, sizeof slot.cpus, &slot.cpus);
   if (const int threads = BoardView(board.data()).board().inner_threads; threads > 0)
     limit_inner_threads(threads);

@@ -215,7 +215,9 @@ class Zygote {
       if (pid <= 0) break;
       const auto found = children_.find(pid);
       if (found == children_.end()) {
-        if (!WIFSTOPPED(status) && condemned_.erase(pid) > 0) ended = true;  // it may leave orphans, too
+        if (WIFSTOPPED(status)) continue;
+        if (condemned_.erase(pid) > 0) ended = true;  // it may leave orphans, too
+        shm::sweep(pid);
         continue;
       }
       const Child child = found->second;

@@ -556,12 +556,15 @@ std::atomic<void (*)()> other_sweep{nullptr};  // of this process; set once
 void also_sweep(void (*look)()) noexcept { other_sweep.store(look); }
 
 void sweep_now_and_then() noexcept {
-  if (const auto look = other_sweep.load(); look != nullptr) look();
   constexpr std::int64_t every_ns = 200'000'000;
-  std::int64_t last = last_sweep_ns().load(std::memory_order_relaxed);
-  const std::int64_t now = now_ns();
-  if (now - last >= every_ns && last_sweep_ns().compare_exchange_strong(last, now, std::memory_order_relaxed))
-    sweep();
+  const auto is_time = [](std::atomic<std::int64_t>& last_ns) {
+    std::int64_t last = last_ns.load(std::memory_order_relaxed);
+    const std::int64_t now = now_ns();
+    return now - last >= every_ns && last_ns.compare_exchange_strong(last, now, std::memory_order_relaxed);
+  };
+  static std::atomic<std::int64_t> last_look_ns{0};  // of this process
+  if (const auto look = other_sweep.load(); look != nullptr && is_time(last_look_ns)) look();
+  if (is_time(last_sweep_ns())) sweep();  // of all processes, one
 }
 
 ProcessStart this_process_start() noexcept {

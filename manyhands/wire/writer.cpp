@@ -6,12 +6,14 @@
 #include <new>
 #include <utility>
 
+#include "manyhands/base/memory.hpp"
 #include "manyhands/wire/error.hpp"
 #include "manyhands/wire/records.hpp"
 
 namespace manyhands::wire {
 namespace {
 
+constexpr std::size_t check_memory_from = std::size_t{64} << 20;
 constexpr std::size_t max_length = UINT32_MAX;  // of a MessagePack string, binary, array, map or extension
 constexpr std::size_t align_from = 64;          // data of fewer bytes is not worth padding
 constexpr std::size_t max_pad = 15;
@@ -169,6 +171,7 @@ void Writer::reference(std::int8_t type, ByteView data, ByteView meta) {
   append(head);
   append(meta);
   if (keep_ != Keep::borrows) {
+    if (data.size() >= check_memory_from) require_memory(data.size(), "the copy of an array that is packed");
     copies_.push_back(std::make_unique_for_overwrite<std::byte[]>(data.size()));
     if (!data.empty()) std::memcpy(copies_.back().get(), data.data(), data.size());
     data = {copies_.back().get(), data.size()};
