@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
   if (is(what, "blank")) printf("a\n\n\nb\n");
   if (is(what, "prompt")) { printf("no newline"); fflush(stdout); fprintf(stderr, "on stderr\n"); }
   if (is(what, "input")) { char line[64]; if (rank == 0 && fgets(line, sizeof line, stdin)) printf("got %s", line); }
+  if (is(what, "count")) { int n = 0; while (getchar() != EOF) ++n; printf("%d of %d\n", n, rank); }
   if (is(what, "variable")) printf("%s\n", getenv("GREETING") ? getenv("GREETING") : "unset");
   if (is(what, "raise")) { if (last) { signal(number, SIG_DFL); raise(number); } MPI_Barrier(MPI_COMM_WORLD); }
   if (is(what, "abort")) { if (last) MPI_Abort(MPI_COMM_WORLD, number); MPI_Barrier(MPI_COMM_WORLD); }
@@ -144,6 +145,35 @@ def test_the_end_of_output_without_a_newline_is_not_lost(jobs):
 
 def test_standard_input_goes_to_rank_0(jobs):
     check(jobs.run("-n", "2", arguments=["input"], input="a word\n").stdout == "got a word\n", "")
+
+
+def test_the_other_ranks_read_the_end_of_input(jobs):
+    result = jobs.run("-n", "3", arguments=["count"], input="abc")
+    check(sorted(result.stdout.splitlines()) == ["0 of 1", "0 of 2", "3 of 0"], f"{result}")
+
+
+def test_descriptors_may_be_closed(jobs):
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        result = subprocess.run(["bash", "-c", f'exec "$@" {closed}', "bash", *jobs.command("-n", "2", arguments=["count"])],
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        wanted = [] if ">&-" in closed.replace("2>&-", "") else ["0 of 0", "0 of 1"]
+        check(result.returncode == 0 and sorted(result.stdout.splitlines()) == wanted and not result.stderr, f"{closed}: {result}")
+
+
+def test_sigchld_may_be_ignored(jobs):
+    for arguments, status in (["hello"], 0), (["return", "3"], 3):
+        result = jobs.run("-n", "2", arguments=arguments, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        check(result.returncode == status, f"{result}")
+
+
+def test_a_job_in_the_background_of_a_terminal_is_not_stopped(jobs):
+    ends = os.openpty()
+    shell = "import os, sys, subprocess; os.close(os.open(os.ttyname(0), os.O_RDWR)); " \
+            "sys.exit(subprocess.run(sys.argv[1:], process_group=0, timeout=20).returncode)"
+    with os.fdopen(ends[0], "rb"), os.fdopen(ends[1], "rb") as terminal:
+        result = subprocess.run([sys.executable, "-c", shell, *jobs.command("-n", "2")], stdin=terminal, capture_output=True, text=True,
+                                start_new_session=True, timeout=30)
+    check(result.returncode == 0 and len(result.stdout.splitlines()) == 2, f"{result}")
 
 
 def test_variables_are_set(jobs):

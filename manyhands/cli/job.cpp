@@ -219,6 +219,8 @@ class Job {
       // would kill the rank processes before they have done so. On other hosts nobody else can end them.
       if (!options_.is_local()) ::prctl(PR_SET_PDEATHSIG, SIGTERM);
       if (::getppid() != self) ::_exit(1);
+      // In the background of a terminal the launcher, which reads ahead for rank 0, would be stopped.
+      if (::isatty(STDIN_FILENO) != 0 && ::tcgetpgrp(STDIN_FILENO) != ::getpgrp()) take_no_input();
       ::dup2(pipes[0][1], STDOUT_FILENO);
       ::dup2(pipes[1][1], STDERR_FILENO);
       ::signal(SIGPIPE, SIG_DFL);

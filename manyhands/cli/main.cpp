@@ -1,5 +1,9 @@
 // The command `manyhands`. Exit status: 0, 1 if it failed, 2 if it was called wrongly.
 
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -21,6 +25,18 @@ namespace {
 void print(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     throw std::runtime_error("standard output cannot be written to");
+}
+
+// As a program may expect that it finds itself: 0, 1 and 2 are open, so that no socket or pipe of ours takes
+// their place, and children can be waited for. Who starts us may have it otherwise, and exec hands that on.
+void put_surroundings_right() {
+  for (int descriptor = ::open("/dev/null", O_RDWR); descriptor >= 0; descriptor = ::dup(descriptor)) {
+    if (descriptor > STDERR_FILENO) {
+      ::close(descriptor);
+      break;
+    }
+  }
+  ::signal(SIGCHLD, SIG_DFL);
 }
 
 int run(int argc, char** argv) {
@@ -57,6 +73,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  put_surroundings_right();
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {

@@ -178,6 +178,7 @@ class Rank {
     if (child_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (::getppid() != self) ::_exit(1);
+      if (rank_ != 0) take_no_input();  // it is rank 0's; MPICH's launcher leaves the others an open pipe
       for (const auto& stream : streams_) {
         if (stream.to) ::dup2(stream.to.get(), file_of(stream.channel));
       }
@@ -442,6 +443,11 @@ bool has_failed_child(int pid) {
     if (code != std::string::npos && std::atoi(text.c_str() + code) != 0) return true;
   }
   return false;
+}
+
+void take_no_input() {
+  if (const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC); nothing >= 0)
+    ::dup2(nothing, STDIN_FILENO);
 }
 
 void kill_descendants(int pid) {

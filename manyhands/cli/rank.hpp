@@ -69,6 +69,9 @@ int run_rank(std::span<char*> arguments);
 // True if a child of `pid` has ended with a failure, and `pid` has not waited for it.
 bool has_failed_child(int pid);
 
+// Makes the end of input what the calling process reads.
+void take_no_input();
+
 // Kills all processes below `pid` (not itself), however they were started. For subreapers.
 void kill_descendants(int pid);
 
