@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "manyhands/shm/heap.hpp"
 #include "manyhands/shm/lock.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "tests/primitives.hpp"
@@ -418,6 +420,103 @@ TEST_CASE("manyhands locks shows the locks and waits of a running program") {
   CHECK(json.text.starts_with("{"));
   CHECK(contains(json.text, "\"name\": \"Lock 'till'\""));
   CHECK(contains(json.text, "\"deadlocks\": []"));
+}
+
+// Bytes of a heap's start in which the blocks of a test lie, and of the whole copy below.
+std::size_t used_bytes() { return shm::size_of_tables() + (16 << 20); }
+constexpr std::size_t hostile_size = 64 << 20;
+
+// A process whose descriptor of a heap leads to a copy of this program's, which `change` has made hostile.
+// `stay` is what it does from then on, with the descriptor.
+template <class Change, class Stay>
+Child hostile_process(const Shared& shared, Change change, Stay stay_so) {
+  Child child([&] {
+    const int memory = ::memfd_create("manyhands-heap", 0);
+    if (::ftruncate(memory, hostile_size) != 0) ::_exit(1);
+    auto* const copy =
+        static_cast<std::byte*>(::mmap(nullptr, hostile_size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0));
+    std::copy_n(shm::mapping().data(), used_bytes(), copy);
+    ::close(shm::heap_fd());
+    change(copy);
+    shared[0] = 1;
+    stay_so(memory);
+  });
+  REQUIRE(eventually([&] { return shared[0] != 0; }));
+  return child;
+}
+
+// Enters a process into a free place of the table, whose list of what it holds begins at `list`. False: all
+// are taken.
+bool enter_process(std::byte* heap, shm::Offset list) {
+  std::byte* at = shm::tables_in({heap, hostile_size}).processes;
+  for (std::uint32_t slot = 0; slot < shm::max_processes; ++slot, at += shm::process_slot_size) {
+    auto& pid = *reinterpret_cast<std::int32_t*>(at);
+    if (pid != 0) continue;
+    pid = ::getpid();
+    *reinterpret_cast<shm::Offset*>(at + 16) = list;
+    return true;
+  }
+  return false;
+}
+shm::BlockHeader& put_chunk(std::byte* heap, shm::Offset payload) {
+  auto& block = *reinterpret_cast<shm::BlockHeader*>(heap + payload - sizeof(shm::BlockHeader));
+  block.kind = shm::BlockKind::holdings;
+  return block;
+}
+
+TEST_CASE("manyhands locks shows what a terminal would obey in another program's names as bytes") {
+  const Shared shared;
+  const Lock lock{{.name = "\x1b[2Jroot# \x07\nlocks: 0"}};
+  lock.lock();
+  shm::name_this_process("\x1b]0;owned\x07");
+  for (const char* option : {"", "--json "}) {
+    const Output output = run_command(std::string("locks ") + option + std::to_string(::getpid()));
+    CHECK(output.status == 0);
+    CHECK(std::none_of(output.text.begin(), output.text.end(),
+                       [](char c) { return c != '\n' && static_cast<unsigned char>(c) < ' '; }));
+    CHECK(contains(output.text, "x1b[2Jroot# "));
+    CHECK(contains(output.text, "x07"));
+    CHECK_FALSE(contains(output.text, "\nlocks: 0"));
+  }
+}
+
+TEST_CASE("manyhands locks ends on lists that lead in a circle, or out of the shared memory") {
+  const Shared shared;
+  const Lock lock{{.name = "till"}};
+  constexpr shm::Offset last = hostile_size - 64;
+  const Child child = hostile_process(
+      shared,
+      [](std::byte* heap) {
+        const shm::Offset chunk = used_bytes() + 4096;
+        put_chunk(heap, chunk).size = 8192;
+        *reinterpret_cast<shm::Offset*>(heap + chunk) = chunk;
+        put_chunk(heap, last).size = 0;
+        for (const shm::Offset list : {last, shm::Offset{hostile_size - 1}, ~shm::Offset{63}})
+          enter_process(heap, list);
+        while (enter_process(heap, chunk)) {
+        }
+      },
+      [](int) { stay(); });
+  const Output output = run_command("locks " + std::to_string(child.pid()));
+  CHECK(output.status == 0);
+  CHECK(contains(output.text, "Lock 'till': free"));
+}
+
+TEST_CASE("manyhands locks survives that the shared memory is shortened while it reads") {
+  const Shared shared;
+  const Child child = hostile_process(
+      shared, [](std::byte*) {},
+      [](int memory) {
+        for (;;) {
+          for (const off_t size : {off_t{4096}, off_t{hostile_size}})
+            static_cast<void>(::ftruncate(memory, size));
+        }
+      });
+  for (int round = 0; round < 20; ++round) {
+    const Output output = run_command("locks " + std::to_string(child.pid()));
+    INFO(output.text);
+    CHECK((output.status == 0 || output.status == 1));
+  }
 }
 
 TEST_CASE("manyhands says what is wrong with its arguments, and what it cannot look at") {

@@ -419,12 +419,16 @@ Tables tables() noexcept { return {base + processes_at, base + threads_at, base 
 
 std::span<std::byte> mapping() noexcept { return {base, header().size}; }
 
-const BlockHeader* header_in(std::span<std::byte> mapping, Offset payload) noexcept {
-  if (payload % 64 != 0 || payload < tables_end + sizeof(BlockHeader) || payload >= mapping.size())
-    return nullptr;
-  const auto* block = reinterpret_cast<const BlockHeader*>(mapping.data() + payload - sizeof(BlockHeader));
-  return block->size <= mapping.size() - payload ? block : nullptr;
+const BlockHeader* header_in(const HeapView& heap, Offset payload, std::size_t refreshed) {
+  const std::size_t size = heap.mapping.size();
+  if (payload % 64 != 0 || payload < tables_end + sizeof(BlockHeader) || payload >= size) return nullptr;
+  const std::byte* const at = heap.mapping.data() + payload;
+  heap.refresh(at - sizeof(BlockHeader), sizeof(BlockHeader) + std::min(refreshed, size - payload));
+  const auto* block = reinterpret_cast<const BlockHeader*>(at - sizeof(BlockHeader));
+  return block->size <= size - payload ? block : nullptr;
 }
+
+std::size_t size_of_tables() noexcept { return tables_end; }
 
 Tables tables_in(std::span<std::byte> mapping) {
   if (mapping.size() < tables_end || reinterpret_cast<const HeapHeader*>(mapping.data())->magic != magic)

@@ -139,13 +139,36 @@ inline constexpr std::size_t process_slot_size = 256;
 inline constexpr std::size_t thread_slot_size = 128;
 inline constexpr std::size_t site_size = 256;
 Tables tables() noexcept;
-// The same for another program's heap that is mapped at `base`; throws Error if it is none, or of another
-// version.
+// The same for another program's heap; throws Error if it is none, or of another version.
 Tables tables_in(std::span<std::byte> mapping);
+// Bytes from a heap's start to the end of its tables.
+std::size_t size_of_tables() noexcept;
+
+// Memory that is a copy of another program's heap: refresh() is called before anything there is looked at, so
+// that only what is looked at need be copied, and twice where two looks must agree.
+class HeapSource {
+ public:
+  virtual void refresh(const void* at, std::size_t bytes) = 0;
+
+ protected:
+  ~HeapSource() = default;
+};
+
+// A heap to read: this program's, or (with a source) a copy of another one's, of which nothing is believed.
+struct HeapView {
+  std::span<std::byte> mapping;
+  Tables tables;
+  HeapSource* source = nullptr;
+
+  void refresh(const void* at, std::size_t bytes) const {
+    if (source != nullptr) source->refresh(at, bytes);
+  }
+};
 
 // This program's heap as it is mapped here. Requires ensure_heap().
 std::span<std::byte> mapping() noexcept;
-// The header of the block at `payload` in a mapping of any heap; nullptr if none can lie there.
-const BlockHeader* header_in(std::span<std::byte> mapping, Offset payload) noexcept;
+// The header of the block at `payload` in any heap; nullptr if none can lie there. The first `refreshed`
+// bytes of the payload are up to date as well.
+const BlockHeader* header_in(const HeapView& heap, Offset payload, std::size_t refreshed = 0);
 
 }  // namespace manyhands::shm

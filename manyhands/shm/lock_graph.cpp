@@ -8,6 +8,7 @@
 #include <map>
 #include <utility>
 
+#include "manyhands/base/printable.hpp"
 #include "manyhands/shm/lock_errors.hpp"
 #include "manyhands/shm/lock_state.hpp"
 
@@ -17,24 +18,29 @@ namespace {
 constexpr std::size_t longest_path = max_threads;
 
 // The lock at `target`: a Lock, an RLock, or the one that each Value begins with.
-const LockState* lock_in(const HeapView& heap, Offset target) noexcept {
-  const BlockHeader* block = header_in(heap.mapping, target);
+const LockState* lock_in(const HeapView& heap, Offset target) {
+  const BlockHeader* block = header_in(heap, target, sizeof(LockState));
   if (block == nullptr || (block->kind != BlockKind::lock && block->kind != BlockKind::value) ||
       block->size < sizeof(LockState))
     return nullptr;
   return reinterpret_cast<const LockState*>(heap.mapping.data() + target);
 }
 
+// Also where the byte is neither 0 nor 1.
+bool is_recursive(const LockState& lock) noexcept {
+  return *reinterpret_cast<const unsigned char*>(&lock.recursive) != 0;
+}
+
 std::string name_in(const HeapView& heap, Offset target) {
-  const BlockHeader* block = header_in(heap.mapping, target);
-  if (block == nullptr) return "something that is gone";
   const LockState* lock = lock_in(heap, target);
+  const BlockHeader* block = header_in(heap, target);
+  if (block == nullptr) return "something that is gone";
   if (lock == nullptr || block->kind != BlockKind::lock)
     return fmt::format("{} {}", name_of(block->kind), block->number);
-  const char* kind = lock->recursive ? "RLock" : "Lock";
+  const char* kind = is_recursive(*lock) ? "RLock" : "Lock";
   if (lock->name.front() == '\0') return fmt::format("{} {}", kind, block->number);
   const auto end = std::find(lock->name.begin(), lock->name.end(), '\0');
-  return fmt::format("{} '{}'", kind, std::string_view(lock->name.begin(), end));
+  return fmt::format("{} '{}'", kind, printable(std::string_view(lock->name.begin(), end)));
 }
 
 std::string title_of(const LockReport::Thread& thread) {
@@ -44,9 +50,19 @@ std::string title_of(const LockReport::Thread& thread) {
   return fmt::format("{} (pid {}{})", thread.name, thread.pid, thread.alive ? "" : ", has ended");
 }
 
+void refresh_thread(ThreadToken token, const HeapView& heap) {
+  heap.refresh(heap.tables.threads + std::size_t{token % max_threads} * thread_slot_size, thread_slot_size);
+}
+
 LockReport::Thread thread_in(const HeapView& heap, ThreadToken token) {
-  ThreadInfo info = describe_thread(token, heap.tables);
-  return {.name = std::move(info.name), .pid = info.pid, .tid = info.tid, .alive = info.alive};
+  refresh_thread(token, heap);
+  const ThreadInfo info = describe_thread(token, heap.tables);
+  return {.name = printable(info.name), .pid = info.pid, .tid = info.tid, .alive = info.alive};
+}
+
+std::string place_in(const HeapView& heap, Site site) {
+  heap.refresh(heap.tables.sites + std::size_t{site % max_sites} * site_size, site_size);
+  return printable(describe(site, heap.tables));
 }
 
 std::string waited_for(const WaitEdge& edge, const HeapView& heap) {
@@ -55,21 +71,24 @@ std::string waited_for(const WaitEdge& edge, const HeapView& heap) {
   return name_in(heap, edge.target);
 }
 
-std::string ago(std::int64_t since_ns) {
-  return describe_duration(std::max<std::int64_t>(now_ns() - since_ns, 0));
+// Any number may stand in another program's heap.
+std::int64_t passed_since(std::int64_t since_ns, std::int64_t now) noexcept {
+  return since_ns < 0 || since_ns > now ? 0 : now - since_ns;
 }
+
+std::string ago(std::int64_t since_ns) { return describe_duration(passed_since(since_ns, now_ns())); }
 
 std::string held_by(const WaitEdge& edge, const HeapView& heap) {
   if (!edge.holds) return {};
   std::string text = fmt::format(", held by {}", title_of(thread_in(heap, edge.holder)));
   if (edge.held_since_ns != 0)
-    text += fmt::format(" since {}, for {}", describe(edge.held_site, heap.tables), ago(edge.held_since_ns));
+    text += fmt::format(" since {}, for {}", place_in(heap, edge.held_site), ago(edge.held_since_ns));
   return text;
 }
 
 std::string line_of(const WaitEdge& edge, const HeapView& heap) {
   return fmt::format("{} waits for {} at {}{}", title_of(thread_in(heap, edge.waiter)),
-                     waited_for(edge, heap), describe(edge.site, heap.tables), held_by(edge, heap));
+                     waited_for(edge, heap), place_in(heap, edge.site), held_by(edge, heap));
 }
 
 bool same(const WaitEdge& a, const WaitEdge& b) noexcept {
@@ -93,7 +112,10 @@ std::vector<WaitEdge> read_cycle(ThreadToken token, const HeapView& heap) {
   return {};
 }
 
-bool lives(ThreadToken token, const HeapView& heap) { return describe_thread(token, heap.tables).alive; }
+bool lives(ThreadToken token, const HeapView& heap) {
+  refresh_thread(token, heap);
+  return describe_thread(token, heap.tables).alive;
+}
 
 std::int64_t warn_after_ns() noexcept {
   static const std::int64_t value = [] {
@@ -124,15 +146,18 @@ std::string deadlock_text(std::span<const WaitEdge> cycle, const HeapView& heap)
 
 }  // namespace
 
-HeapView own_heap() noexcept { return {mapping(), tables()}; }
+HeapView own_heap() noexcept { return {.mapping = mapping(), .tables = tables()}; }
 
 std::optional<WaitEdge> read_wait(ThreadToken token, const HeapView& heap) {
   const Waiting& waiting = waiting_of(token, heap.tables);
+  const auto refresh = [&] { heap.refresh(&waiting, sizeof waiting); };
+  refresh();
   WaitEdge edge;
   edge.waiter = token;
   // seq_cst, as the publication: of two threads that begin to wait at once, one sees the other.
   edge.sequence = waiting.sequence.load(std::memory_order_seq_cst);
   if (edge.sequence % 2 == 0) return std::nullopt;
+  refresh();  // a copy is made in any order: what is read next must be copied after the sequence was
   // acquire: whoever sees a value of a later wait sees below that the sequence went on.
   edge.site = waiting.site.load(std::memory_order_acquire);
   edge.target = waiting.target.load(std::memory_order_acquire);
@@ -146,12 +171,14 @@ std::optional<WaitEdge> read_wait(ThreadToken token, const HeapView& heap) {
       edge.holds = edge.holder != 0;
       edge.held_site = lock->site.load(std::memory_order_acquire);
       edge.held_since_ns = edge.held_site != 0 ? lock->since_ns.load(std::memory_order_acquire) : 0;
+      heap.refresh(lock, sizeof *lock);
       if (lock->owner(std::memory_order_acquire) != edge.holder) {
         edge.held_site = 0;
         edge.held_since_ns = 0;
       }
     }
   }
+  refresh();
   if (waiting.sequence.load(std::memory_order_acquire) != edge.sequence) return std::nullopt;
   return edge;
 }
@@ -240,12 +267,11 @@ void WaitScope::look() {
   warned_ = true;
   const auto edge = read_wait(token_, heap);
   if (!edge || !edge->holds) return;
-  const std::string text =
-      fmt::format("manyhands: {} has waited {} for {} at {}, which {} took at {} {} ago\n",
-                  title_of(thread_in(heap, token_)), describe_duration(waited), name_in(heap, edge->target),
-                  describe(edge->site, heap.tables), title_of(thread_in(heap, edge->holder)),
-                  describe(edge->held_site, heap.tables),
-                  edge->held_since_ns != 0 ? ago(edge->held_since_ns) : "some time");
+  const std::string text = fmt::format(
+      "manyhands: {} has waited {} for {} at {}, which {} took at {} {} ago\n",
+      title_of(thread_in(heap, token_)), describe_duration(waited), name_in(heap, edge->target),
+      place_in(heap, edge->site), title_of(thread_in(heap, edge->holder)), place_in(heap, edge->held_site),
+      edge->held_since_ns != 0 ? ago(edge->held_since_ns) : "some time");
   std::fputs(text.c_str(), stderr);
 }
 
@@ -255,23 +281,23 @@ LockReport lock_report(const HeapView& heap) {
   LockReport report;
   const std::int64_t now = now_ns();
   const auto seconds_since = [now](std::int64_t since) {
-    return since == 0 ? 0.0 : static_cast<double>(std::max<std::int64_t>(now - since, 0)) / 1e9;
+    return since == 0 ? 0.0 : static_cast<double>(passed_since(since, now)) / 1e9;
   };
   for (const BlockKind kind : {BlockKind::lock, BlockKind::value}) {
-    for (const Offset target : held_blocks(kind, heap.mapping, heap.tables)) {
+    for (const Offset target : held_blocks(kind, heap)) {
       const LockState* lock = lock_in(heap, target);
       if (lock == nullptr) continue;
       const ThreadToken owner = lock->owner(std::memory_order_acquire);
       if (owner == 0 && kind == BlockKind::value) continue;  // of no interest, and many
       LockReport::Lock entry{.kind = kind == BlockKind::value ? "Value"
-                                     : lock->recursive        ? "RLock"
+                                     : is_recursive(*lock)    ? "RLock"
                                                               : "Lock",
                              .name = name_in(heap, target)};
       if (owner != 0) {
         const Site site = lock->site.load(std::memory_order_acquire);
-        entry.owner = thread_in(heap, owner);
-        entry.site = describe(site, heap.tables);
         if (site != 0) entry.held_s = seconds_since(lock->since_ns.load(std::memory_order_acquire));
+        entry.owner = thread_in(heap, owner);
+        entry.site = place_in(heap, site);
       }
       report.locks.push_back(std::move(entry));
     }
@@ -283,13 +309,13 @@ LockReport lock_report(const HeapView& heap) {
     if (!edge || (edge->holds && edge->holder == token)) continue;  // the latter has just got it
     LockReport::Wait entry{.thread = thread_in(heap, token),
                            .what = waited_for(*edge, heap),
-                           .site = describe(edge->site, heap.tables),
+                           .site = place_in(heap, edge->site),
                            .waited_s = seconds_since(edge->since_ns),
                            .bounded = edge->bounded};
     if (edge->holds) {
       entry.holder = thread_in(heap, edge->holder);
       entry.held_s = seconds_since(edge->held_since_ns);
-      entry.held_site = describe(edge->held_site, heap.tables);
+      entry.held_site = place_in(heap, edge->held_site);
     }
     place[token] = report.waits.size();
     report.waits.push_back(std::move(entry));

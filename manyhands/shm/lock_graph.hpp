@@ -105,11 +105,6 @@ class WaitScope {
   Published own_;
 };
 
-// A heap to read: this program's, or another one's that is mapped here, perhaps read-only.
-struct HeapView {
-  std::span<std::byte> mapping;
-  Tables tables;
-};
 // Requires ensure_heap().
 HeapView own_heap() noexcept;
 

@@ -423,25 +423,32 @@ void unhold(Offset payload, HoldEntry entry) noexcept {
   release(payload);
 }
 
-std::vector<Offset> held_blocks(BlockKind kind) { return held_blocks(kind, mapping(), tables()); }
+std::vector<Offset> held_blocks(BlockKind kind) {
+  return held_blocks(kind, {.mapping = mapping(), .tables = tables()});
+}
 
-std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, const Tables& where) {
+std::vector<Offset> held_blocks(BlockKind kind, const HeapView& heap) {
   std::set<Offset> found;
+  std::set<Offset> seen;  // chunks: a list that changes under a reader, or is made so, could lead in a circle
   for (std::uint32_t i = 0; i < max_processes; ++i) {
-    const ProcessSlot& slot = processes_in(where)[i];
+    const ProcessSlot& slot = processes_in(heap.tables)[i];
     if (slot.pid.load(std::memory_order_acquire) == 0) continue;
-    Offset chunk = slot.holdings.load(std::memory_order_acquire);
-    // A list that changes under a reader, as in a program that is being looked at, could lead in a circle.
-    for (std::uint32_t steps = 0; chunk != 0 && steps < (1U << 20); ++steps) {
-      const BlockHeader* header = header_in(mapping, chunk);
-      if (header == nullptr || header->kind != BlockKind::holdings) break;
-      const auto& part = *reinterpret_cast<const HoldChunk*>(mapping.data() + chunk);
+    for (Offset chunk = slot.holdings.load(std::memory_order_acquire);
+         chunk != 0 && seen.insert(chunk).second;) {
+      const BlockHeader* header = header_in(heap, chunk, sizeof(HoldChunk));
+      if (header == nullptr || header->kind != BlockKind::holdings || header->size < sizeof(HoldChunk)) break;
+      // A copy: what it was read from may be gone when the blocks that it names are looked at.
+      std::vector<Offset> entries;
+      const auto& part = *reinterpret_cast<const HoldChunk*>(heap.mapping.data() + chunk);
       for (const auto& entry : part.held) {
-        const Offset payload = entry.load(std::memory_order_acquire);
-        const BlockHeader* block = payload != 0 ? header_in(mapping, payload) : nullptr;
-        if (block != nullptr && block->kind == kind) found.insert(payload);
+        if (const Offset payload = entry.load(std::memory_order_acquire); payload != 0)
+          entries.push_back(payload);
       }
       chunk = part.next.load(std::memory_order_relaxed);
+      for (const Offset payload : entries) {
+        const BlockHeader* block = header_in(heap, payload);
+        if (block != nullptr && block->kind == kind) found.insert(payload);
+      }
     }
   }
   return {found.begin(), found.end()};
@@ -457,7 +464,7 @@ std::vector<pid_t> holders_of(Offset payload) {
     Offset chunk = slot.holdings.load(std::memory_order_acquire);
     // As in held_blocks(): the list may change under us.
     for (std::uint32_t steps = 0; chunk != 0 && !holds && steps < (1U << 20); ++steps) {
-      const BlockHeader* header = header_in(mapping(), chunk);
+      const BlockHeader* header = header_in({.mapping = mapping(), .tables = tables()}, chunk);
       if (header == nullptr || header->kind != BlockKind::holdings) break;
       const auto& part = at<HoldChunk>(chunk);
       holds = std::any_of(part.held.begin(), part.held.end(), [payload](const auto& entry) {

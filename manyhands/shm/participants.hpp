@@ -109,8 +109,8 @@ std::size_t threads_of(pid_t pid) noexcept;
 
 // All blocks of one kind that any process holds, each once.
 std::vector<Offset> held_blocks(BlockKind kind);
-// The same in a mapping of any heap.
-std::vector<Offset> held_blocks(BlockKind kind, std::span<std::byte> mapping, const Tables& where);
+// The same in any heap.
+std::vector<Offset> held_blocks(BlockKind kind, const HeapView& heap);
 
 // Gives back what dead processes held. Cheap when none died; `only` limits it to that process. Called by the
 // zygote after each child's end, and by waits.
