@@ -21,7 +21,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/manyhands-config-version.
 install(FILES ${PROJECT_BINARY_DIR}/manyhands-config.cmake ${PROJECT_BINARY_DIR}/manyhands-config-version.cmake
   DESTINATION ${package_dir})
 # The prefix as seen from the .pc files, so that the installed tree can be moved. They list libraries and no pkg-config
-# packages: those of fmt and spdlog would add definitions to the compilation of programs, which include neither.
+# packages: theirs may add definitions to the compilation of programs, which include none of them.
 file(RELATIVE_PATH pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/manyhands.pc.in ${PROJECT_BINARY_DIR}/manyhands.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/manyhands.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,7 +1,6 @@
 # What the library is built with, beside a C++20 compiler; README.md and the `dev` script list it for users.
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
-find_package(spdlog REQUIRED)
 find_package(TBB REQUIRED)
 find_package(Boost 1.81 REQUIRED COMPONENTS context)  # and its headers: PFR
 

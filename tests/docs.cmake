@@ -12,7 +12,7 @@ file(GLOB top_pages RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS ${PROJECT_S
 if(NOT MANYHANDS_SANITIZE)  # the pages' programs crash, run out of memory, use oneTBB; the unit tests are for sanitizers
   set(flags "${CMAKE_CXX_FLAGS} -std=c++20 -O0 -pthread -isystem ${PROJECT_SOURCE_DIR}")
   set(link "${CMAKE_EXE_LINKER_FLAGS} -rdynamic $<TARGET_FILE:manyhands> $<TARGET_FILE:TBB::tbb> $<TARGET_FILE:fmt::fmt>")
-  string(APPEND link " $<TARGET_FILE:spdlog::spdlog> $<TARGET_FILE:Boost::context> -lhwloc -ldw -ldl")
+  string(APPEND link " $<TARGET_FILE:Boost::context> -lhwloc -ldw -ldl")
   set(code --compiler ${CMAKE_CXX_COMPILER} "--flags=${flags}" "--link=${link}")
 endif()
 foreach(page IN LISTS top_pages pages)

@@ -2,29 +2,74 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
 namespace manyhands {
 namespace {
 
-TEST_CASE("warnings are shown as one line with our name, lower levels only if asked for") {
+// What a process writes that has MANYHANDS_LOG=`level` in its environment, or not the variable.
+std::string lines_with(const char* level) {
   std::array<int, 2> ends{};
   REQUIRE(::pipe(ends.data()) == 0);
-  const int before = ::dup(STDERR_FILENO);
-  ::dup2(ends[1], STDERR_FILENO);
-  log::info("not shown");
-  log::warn("worker 1 was stopped");
-  ::dup2(before, STDERR_FILENO);
-  ::close(before);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    if (level == nullptr)
+      ::unsetenv("MANYHANDS_LOG");
+    else
+      ::setenv("MANYHANDS_LOG", level, 1);
+    log::debug("worker {} has started", 1);
+    log::info("worker {} has ended", 2);
+    log::warn("worker {} was stopped", 3);
+    ::_exit(0);
+  }
   ::close(ends[1]);
-  std::array<char, 256> text{};
-  const auto size = ::read(ends[0], text.data(), text.size());
+  std::string text;
+  std::array<char, 1024> part{};
+  for (ssize_t size = 0; (size = ::read(ends[0], part.data(), part.size())) > 0;)
+    text.append(part.data(), static_cast<std::size_t>(size));
   ::close(ends[0]);
-  CHECK(std::string(text.data(), static_cast<std::size_t>(size)) == "manyhands: worker 1 was stopped\n");
+  ::waitpid(child, nullptr, 0);
+  return text;
+}
+
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+TEST_CASE("warnings are shown as one line with our name, lower levels only if asked for") {
+  CHECK(lines_with(nullptr) == "manyhands: worker 3 was stopped\n");
+  CHECK(lines_with("warn") == "manyhands: worker 3 was stopped\n");
+  CHECK(lines_with("off") == "");
+  const std::string info = lines_with("info");
+  CHECK_FALSE(contains(info, "started"));
+  CHECK(contains(info, "worker 2 has ended\n"));
+  CHECK(contains(info, "worker 3 was stopped\n"));
+}
+
+TEST_CASE("lower levels say when and in which process") {
+  const std::string text = lines_with("debug");
+  unsigned hours = 99;
+  unsigned minutes = 99;
+  double seconds = 99;
+  int pid = 0;
+  REQUIRE(std::sscanf(text.c_str(), "manyhands %u:%u:%lfZ [%d] worker 1", &hours, &minutes, &seconds, &pid) ==
+          4);
+  CHECK(hours < 24);
+  CHECK(minutes < 60);
+  CHECK(seconds < 61);
+  CHECK(pid > 0);
+  CHECK(contains(text, "] worker 3 was stopped\n"));
+}
+
+TEST_CASE("a level that does not exist is pointed out, and warnings are shown") {
+  CHECK(lines_with("loud") ==
+        "manyhands: MANYHANDS_LOG must be debug, info, warn or off, and is something else\n"
+        "manyhands: worker 3 was stopped\n");
 }
 
 }  // namespace

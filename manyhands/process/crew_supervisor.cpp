@@ -116,8 +116,8 @@ void Crew::take_events(Completions& done) {
       case WorkerEvent::Kind::stopped:
         // Others must not rely on it. Taken from its sleep, it looks for work itself when it goes on.
         wake_after_loss(view_, event.worker);
-        log::warn(fmt::format("worker {} (pid {}) was stopped by {}; it goes on with SIGCONT", event.worker,
-                              event.pid, signal_text(event.status)));
+        log::warn("worker {} (pid {}) was stopped by {}; it goes on with SIGCONT", event.worker, event.pid,
+                  signal_text(event.status));
         break;
       case WorkerEvent::Kind::failed:
         on_failed_start(event.worker, SystemError("start a worker process", event.status).what(), done);
