@@ -20,6 +20,7 @@ PROGRAM = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 static int is(const char* a, const char* b) { return strcmp(a, b) == 0; }
 int main(int argc, char** argv) {
@@ -41,6 +42,12 @@ int main(int argc, char** argv) {
       printf(", %d ends\n", rank); fflush(stdout);
     }
   if (is(what, "big")) { for (int i = 0; i < number; ++i) putchar('a' + rank); putchar('\n'); }
+  if (is(what, "slow")) {
+    for (int i = 0; i < 3000; ++i) putchar('a' + rank);
+    fflush(stdout);
+    nanosleep(&(struct timespec){0, 400000000}, NULL);  // as if the machine were busy
+    printf("%d\n", rank);
+  }
   if (is(what, "blank")) printf("a\n\n\nb\n");
   if (is(what, "prompt")) { printf("no newline"); fflush(stdout); fprintf(stderr, "on stderr\n"); }
   if (is(what, "input")) { char line[64]; if (rank == 0 && fgets(line, sizeof line, stdin)) printf("got %s", line); }
@@ -100,10 +107,13 @@ class Jobs:
         return job, [int(job.stdout.readline()) for _ in range(lines)]
 
 
-def all_gone(pids, within=2.0):
+PATIENCE = 20.0  # seconds, for what takes one or two unless the machine is busy with other things
+
+
+def all_gone(pids):
     start = time.monotonic()
     while any(map(is_alive, pids)):
-        if time.monotonic() - start > within:
+        if time.monotonic() - start > PATIENCE:
             for pid in filter(is_alive, pids):
                 os.kill(pid, signal.SIGKILL)
             return False
@@ -136,6 +146,11 @@ def test_lines_stay_whole_and_are_tagged(jobs):
 def test_long_lines_stay_whole(jobs):
     result = jobs.run("-n", "3", arguments=["big", "300000"])
     check(sorted(result.stdout.splitlines()) == [c * 300000 for c in "abc"], "a line was cut")
+
+
+def test_a_long_line_that_comes_in_parts_stays_whole(jobs):
+    result = jobs.run("-n", "3", arguments=["slow"])
+    check(sorted(result.stdout.splitlines()) == [c * 3000 + str(rank) for rank, c in enumerate("abc")], "a line was cut")
 
 
 def test_the_end_of_output_without_a_newline_is_not_lost(jobs):
@@ -193,9 +208,8 @@ def test_dry_run_prints_the_command(jobs):
 
 
 def test_more_ranks_than_cores_are_bearable(jobs):
-    start = time.monotonic()
-    check(jobs.run("-n", "7", arguments=["steps", "200"]).returncode == 0, "")
-    check(time.monotonic() - start < 4.0, f"7 ranks, 200 steps: {time.monotonic() - start:.1f} s")
+    # With ranks that do not give way to each other these steps take minutes on two cores, else a second.
+    check(jobs.run("-n", "7", arguments=["steps", "3000"]).returncode == 0, "")
 
 
 def test_the_exit_status_is_the_program_s(jobs):
@@ -206,9 +220,8 @@ def test_the_exit_status_is_the_program_s(jobs):
 
 def test_a_killed_rank_ends_the_job(jobs):
     for number, name in ((signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "SIGTERM"), (signal.SIGSEGV, "SIGSEGV")):
-        start = time.monotonic()
         result = jobs.run("-n", "3", arguments=["raise", str(int(number))])
-        check(result.returncode == 128 + number and time.monotonic() - start < 2.5, f"{result}")
+        check(result.returncode == 128 + number, f"{result}")
         one_message(result, "rank 2", name)
 
 
@@ -265,9 +278,8 @@ def test_a_rank_killed_from_outside_ends_the_job(jobs):
 
 
 def test_the_time_limit_ends_the_job(jobs):
-    start = time.monotonic()
     result = jobs.run("-n", "2", "--timeout", "1", arguments=["stay"])
-    check(result.returncode == 124 and time.monotonic() - start < 3.5, f"{result}")
+    check(result.returncode == 124, f"{result}")
     one_message(result, "1 s")
 
 

@@ -292,7 +292,7 @@ class Job {
     if (give_up_) until = std::min(until, *give_up_);
     for (const auto& connection : connections_) {
       for (const auto& stream : connection.streams) {
-        if (stream.lines.has_rest() && !options_.tag_output)
+        if (stream.lines.has_prompt() && !options_.tag_output)
           until = std::min(until, stream.lines.last() + partial_line_after);
       }
     }
@@ -445,7 +445,7 @@ class Job {
     for (auto& connection : connections_) {
       for (const Channel channel : channels) {
         Lines& lines = connection.streams[static_cast<std::size_t>(channel)].lines;
-        if (lines.has_rest() && Clock::now() >= lines.last() + partial_line_after)
+        if (lines.has_prompt() && Clock::now() >= lines.last() + partial_line_after)
           sink_of(channel).add(lines.take_rest());
       }
     }
@@ -503,7 +503,7 @@ class Job {
       }
       if (!abort_) abort_ = noise_[i].abort();
     }
-    if (!failure_ && !abort_ && !has_aborted(leaver_)) {
+    if (!failure_ && !abort_ && !(leaver_ && has_aborted(*leaver_))) {
       for (const auto& held : held_) held.sink->add(held.text);
     }
     const auto [status, message] = verdict();
@@ -578,9 +578,9 @@ class Job {
   }
 
   // Whether the launcher's exit status is that of the rank that left: then it ended the job by MPI_Abort.
-  bool has_aborted(const std::optional<Report>& leaver) const {
+  bool has_aborted(const Report& leaver) const {
     const int status = launcher_status_.value_or(0);
-    return leaver && WIFEXITED(status) && leaver->code == WEXITSTATUS(status);
+    return WIFEXITED(status) && leaver.code == WEXITSTATUS(status);
   }
 
   std::pair<int, std::string> launcher_verdict() const {
@@ -591,7 +591,7 @@ class Job {
                              "ran; the job was ended",
                              left_->rank)};
     }
-    if (has_aborted(leaver_))
+    if (leaver_ && has_aborted(*leaver_))
       return {leaver_->code, explained_
                                  ? ""
                                  : fmt::format("rank {} called MPI_Abort with code {}; the job was ended",

@@ -61,6 +61,11 @@ class Sink {
   std::string queue_;
 };
 
+// Whether the beginning of a line is to be shown before its end has come, if that takes long. A longer one
+// comes in parts of at least 4096 bytes, and slowly on a busy machine; shown, it would be cut by lines of
+// other ranks.
+inline bool is_prompt(std::string_view begun) noexcept { return !begun.empty() && begun.size() <= 1024; }
+
 // Cuts a stream into lines.
 class Lines {
  public:
@@ -78,7 +83,8 @@ class Lines {
     if (text_.size() > max_line) on_line(std::exchange(text_, {}));
   }
   std::string take_rest() { return std::exchange(text_, {}); }
-  bool has_rest() const { return !text_.empty(); }
+  // A line that has begun, and may be a question to the user.
+  bool has_prompt() const { return is_prompt(text_); }
   Clock::time_point last() const { return last_; }
 
  private:

@@ -29,6 +29,7 @@
 #include <utility>
 
 #include "manyhands/base/unique_fd.hpp"
+#include "manyhands/cli/output.hpp"
 
 namespace manyhands::cli {
 namespace {
@@ -150,7 +151,7 @@ class Rank {
     else
       send(make_report(ReportKind::hello, 0));
     while (!status_) {
-      wait_and_forward(was_ended_ || has_partial_line() ? 100 : -1);
+      wait_and_forward(was_ended_ || has_prompt() ? 100 : -1);
       if (was_ended_ && !status_ && now_ns() > end_ns_) kill_descendants(::getpid());
     }
     last_words();
@@ -198,8 +199,8 @@ class Rank {
     if (::read(told.get(), &error, sizeof error) == static_cast<ssize_t>(sizeof error)) exec_error_ = error;
   }
 
-  bool has_partial_line() const {
-    return !options_.tag_output && !(streams_[0].line.empty() && streams_[1].line.empty());
+  bool has_prompt() const {
+    return !options_.tag_output && (is_prompt(streams_[0].line) || is_prompt(streams_[1].line));
   }
 
   // One round of waiting: signals, orders, output. timeout_ms as for poll.
@@ -210,8 +211,10 @@ class Rank {
     for (std::size_t i = 0; i < streams_.size(); ++i) polled[2 + i] = {streams_[i].from.get(), POLLIN, 0};
     const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
     if (ready < 0 && errno != EINTR) throw_errno("wait for the program");
-    if (ready == 0 && has_partial_line()) {  // a prompt
-      for (auto& stream : streams_) write_all(file_of(stream.channel), std::exchange(stream.line, {}));
+    if (ready == 0 && has_prompt()) {
+      for (auto& stream : streams_) {
+        if (is_prompt(stream.line)) write_all(file_of(stream.channel), std::exchange(stream.line, {}));
+      }
     }
     if (polled[0].revents != 0) take_signals();
     if (socket_ && polled[1].revents != 0) take_orders();
