@@ -3,6 +3,9 @@
 //
 // One thread.
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "manyhands/shm/schedule.hpp"
@@ -29,14 +32,29 @@ struct Action {
   bool ends = false;    // the fiber ends, still holding the lock `object`
   bool proper = false;  // the release of a lock by its holder
   ObjectNumber object = no_object;
+  std::array<ObjectNumber, 7> more{};  // further ones, before the first no_object: several locks in one step
   shm::Site site = 0;
   FiberSet watches = 0;  // whether these fibers have ended decides what it does
 };
 
+// Whether the action is about `object` by number; all_objects is not looked at.
+constexpr bool is_about(const Action& action, ObjectNumber object) noexcept {
+  if (action.object == object) return true;
+  return object != no_object && action.more[0] != no_object &&
+         std::find(action.more.begin(), action.more.end(), object) != action.more.end();
+}
+// Calls visit(object) for each.
+template <class Visit>
+constexpr void for_each_object(const Action& action, Visit visit) {
+  if (action.object == no_object) return;
+  visit(action.object);
+  for (std::size_t i = 0; i < action.more.size() && action.more[i] != no_object; ++i) visit(action.more[i]);
+}
+
 // Whether two actions are the same step of a program, as far as can be told from outside.
 constexpr bool same_step(const Action& a, const Action& b) noexcept {
   return a.kind == b.kind && a.timed == b.timed && a.ends == b.ends && a.object == b.object &&
-         a.site == b.site;
+         a.more == b.more && a.site == b.site;
 }
 
 // Whether the order of two actions, by two fibers, may matter. An action without time limit that watches a
@@ -46,7 +64,11 @@ constexpr bool dependent(FiberNumber fiber_a, const Action& a, FiberNumber fiber
   if (a.object == all_objects || b.object == all_objects) return true;
   if (a.timed && (a.watches & only(fiber_b)) != 0) return true;
   if (b.timed && (b.watches & only(fiber_a)) != 0) return true;
-  return a.object != no_object && a.object == b.object && !(a.reads && b.reads);
+  if (a.object == no_object || (a.reads && b.reads)) return false;
+  bool shared = is_about(b, a.object);
+  for (std::size_t i = 0; !shared && i < a.more.size() && a.more[i] != no_object; ++i)
+    shared = is_about(b, a.more[i]);
+  return shared;
 }
 
 }  // namespace manyhands::exploring

@@ -155,7 +155,7 @@ class ExploreReport {
   // value or throws the exception; a deadlock is a DeadlockError. Throws std::out_of_range.
   auto replay(std::size_t index) const { return replay_(outcomes_.at(index).schedule.to_string()); }
 
-  // Everything, with the schedules.
+  // What was found, with the schedules; of much, the beginning.
   friend std::ostream& operator<<(std::ostream& out, const ExploreReport& report) {
     std::vector<const OutcomeBase*> outcomes;
     for (const Outcome& outcome : report.outcomes_) outcomes.push_back(&outcome);

@@ -56,6 +56,103 @@ TEST_CASE("two locks in opposite order deadlock in one of the two ways that matt
   CHECK(deadlock.text.find("held by p1") != std::string::npos);
 }
 
+// Three accounts, and three transfers between them.
+template <class Transfer>
+auto explore_bank(Transfer transfer) {
+  return explore([transfer] {
+    std::vector<Lock> lock;
+    std::vector<Value<int>> balance;
+    for (int i = 0; i < 3; ++i) {
+      lock.emplace_back();
+      balance.emplace_back(100);
+    }
+    {
+      const Process p1 = named("p1", transfer, lock[0], balance[0], lock[1], balance[1], 10);
+      const Process p2 = named("p2", transfer, lock[1], balance[1], lock[2], balance[2], 20);
+      const Process p3 = named("p3", transfer, lock[2], balance[2], lock[0], balance[0], 30);
+    }
+    return std::vector<int>{balance[0].get(), balance[1].get(), balance[2].get()};
+  });
+}
+
+TEST_CASE("locks that are taken at once are taken in one step, so that no order deadlocks") {
+  const auto check = [](const auto& report) {
+    CHECK(report.exhaustive());
+    REQUIRE(report.outcomes().size() == 1);
+    CHECK(report.values() == std::vector<std::vector<int>>{{120, 90, 90}});
+    CHECK(report.schedules() == 6);
+    CHECK(report.runs() < 2'000);
+  };
+  check(explore_bank([](Lock a, Value<int> from, Lock b, Value<int> to, int amount) {
+    const std::scoped_lock both(a, b);
+    from -= amount;
+    to += amount;
+  }));
+  check(explore_bank([](Lock a, Value<int> from, Lock b, Value<int> to, int amount) {
+    std::unique_lock one(a, std::defer_lock);
+    std::unique_lock two(b, std::defer_lock);
+    std::lock(one, two);
+    from -= amount;
+    to += amount;
+  }));
+}
+
+TEST_CASE("locks that are taken at once wait for all of them, and hold none meanwhile") {
+  const auto report = explore([] {
+    const Lock a{{.name = "a"}};
+    const Lock b{{.name = "b"}};
+    const Event never;
+    const auto holder = [](Lock lock, Event event) {
+      const std::scoped_lock one(lock);
+      event.wait();
+    };
+    const Process p1 = named("p1", holder, b, never);
+    const Process p2 = named("p2", [](Lock x, Lock y) { const std::scoped_lock both(x, y); }, a, b);
+    const Process p3 = named("p3", [](Lock x) { const std::scoped_lock one(x); }, a);
+  });
+  CHECK(report.exhaustive());
+  REQUIRE(report.deadlocks().size() > 0);
+  bool waits_for_both = false;
+  for (const auto& deadlock : report.deadlocks()) {
+    CHECK(deadlock.text.find("p3 waits for") == std::string::npos);
+    waits_for_both |=
+        deadlock.text.find("p2 waits for Lock 'a' and Lock 'b' (acquire)") != std::string::npos &&
+        deadlock.text.find("of which Lock 'b' is held by p1 since") != std::string::npos;
+  }
+  CHECK(waits_for_both);
+}
+
+TEST_CASE("the lines of a schedule are the program's, also for what guards and destructors do") {
+  const auto report = explore([] {
+    const Lock a;
+    const Lock b;
+    const Condition changed(a);
+    const Process p1 = named(
+        "p1",
+        [](Lock x, Lock y, Condition c) {
+          {
+            const std::scoped_lock both(x, y);
+          }
+          {
+            std::unique_lock one(x, std::defer_lock);
+            std::unique_lock two(y, std::defer_lock);
+            std::lock(one, two);
+          }
+          {
+            const std::lock_guard one(c);
+          }
+          const std::unique_lock one(c);
+        },
+        a, b, changed);
+  });
+  REQUIRE(report.outcomes().size() == 1);
+  for (const auto& step : report.outcomes()[0].schedule.steps()) {
+    INFO(step.operation, " ", step.object, " at ", step.where);
+    CHECK((step.where.starts_with("explore_primitives_test.cpp:") || step.where == "the end of its scope" ||
+           step.where == "holding it"));
+  }
+}
+
 TEST_CASE("dining philosophers deadlock, and those who agree on an order do not") {
   for (const bool ordered : {false, true}) {
     for (const int n : {2, 3, 4}) {

@@ -522,5 +522,22 @@ TEST_CASE("more processes than can be explored are refused") {
   CHECK(report.outcomes()[0].text.find("more than 63 processes") != std::string::npos);
 }
 
+TEST_CASE("a report is of bounded length, whatever was found") {
+  const auto report = explore([] {
+    const Value<int> v(0);
+    const Process counter{[](Value<int> n) {
+                            for (int i = 0; i < 80; ++i) n += 1;
+                          },
+                          v};
+    const int seen = v.get();
+    return std::string(10'000, 'x') + std::to_string(seen);
+  });
+  REQUIRE(report.outcomes().size() == 81);
+  const std::string text = text_of_report(report);
+  CHECK(text.size() < 200'000);
+  CHECK(text.find("... and 61 more outcomes (see outcomes())") != std::string::npos);
+  CHECK(text.find(" more steps ...") != std::string::npos);
+}
+
 }  // namespace
 }  // namespace manyhands

@@ -136,11 +136,14 @@ void Search::add_backtrack_points(FiberNumber fiber, const Pending& pending, con
   const auto unswappable = [&](Depth depth) {
     const Action& before = trace.events()[depth].action;
     if (pending.action.timed) return false;
-    // ... as it was waiting for it (or for one that is dependent with it, whose own race is found) ...
-    if (depth >= pending.announced_at && (path_[depth].enabled & only(fiber)) == 0) return true;
+    // ... as it was waiting for it (or for one that is dependent with it, whose own race is found). One that
+    // waits for several objects may have waited for another of them, which others could give it first ...
+    if (pending.action.more[0] == no_object && depth >= pending.announced_at &&
+        (path_[depth].enabled & only(fiber)) == 0)
+      return true;
     // ... or since the lock was held until then.
     return before.proper && pending.action.blocks && pending.action.kind == shm::OpKind::acquire &&
-           before.object == pending.action.object;
+           is_about(pending.action, before.object);
   };
   trace.find_races(fiber, pending.action, unswappable, [&](Depth depth) {
     Node& node = path_[depth];

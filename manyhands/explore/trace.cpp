@@ -52,8 +52,10 @@ void Trace::join_past(Clock& clock, FiberNumber fiber, const Action& action) con
     for (FiberNumber i = 0; i < count_; ++i)
       if ((others & only(i)) != 0) join(clock, fibers_[i].clock);
   }
-  if (action.object != no_object && action.object < objects_.size() && objects_[action.object].run == run_)
-    join(clock, action.reads ? objects_[action.object].writes : objects_[action.object].all);
+  for_each_object(action, [&](ObjectNumber object) {
+    if (object < objects_.size() && objects_[object].run == run_)
+      join(clock, action.reads ? objects_[object].writes : objects_[object].all);
+  });
 }
 
 void Trace::add(FiberNumber fiber, const Action& action, bool preempts, bool timed_out) {
@@ -66,12 +68,18 @@ void Trace::add(FiberNumber fiber, const Action& action, bool preempts, bool tim
     if (!needs_full_scan_) everything_.fill(0);
     join(everything_, clock);
     needs_full_scan_ = true;
-  } else if (action.object != no_object) {
-    ObjectClocks& object = object_at(action.object);
-    join(object.all, clock);
-    if (!action.reads) object.writes = object.all;
-    event.previous_on_object = object.last;
-    object.last = here;
+  } else {
+    for_each_object(action, [&](ObjectNumber number) {
+      ObjectClocks& object = object_at(number);
+      join(object.all, clock);
+      if (!action.reads) object.writes = object.all;
+      event.previous_on_object = object.last;
+      object.last = here;
+    });
+    if (action.more[0] != no_object) {  // one chain cannot show it for each of its objects
+      if (!needs_full_scan_) everything_.fill(0);
+      needs_full_scan_ = true;
+    }
   }
   if (action.timed && action.watches != 0) {
     if (!needs_full_scan_) everything_.fill(0);

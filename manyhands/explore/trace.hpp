@@ -50,15 +50,19 @@ class Trace {
   template <class Unswappable, class Found>
   void find_races(FiberNumber fiber, const Action& action, Unswappable unswappable, Found found) const {
     races_.clear();
+    // An action on several objects may be impossible before the later event, as another of its objects was
+    // not free then, and possible before the earlier one.
+    const bool only_latest = action.more[0] == no_object;
     const auto consider = [&](Depth depth) {
       for (const Depth later : races_)
-        if (precedes_event(depth, later)) return false;
+        if (only_latest && precedes_event(depth, later)) return false;
       if (unswappable(depth)) return false;
       races_.push_back(depth);
       found(depth);
       return true;
     };
-    if (needs_full_scan_ || action.object == all_objects || (action.timed && action.watches != 0)) {
+    if (needs_full_scan_ || action.object == all_objects || action.more[0] != no_object ||
+        (action.timed && action.watches != 0)) {
       for (Depth i = depth(); i-- > 0;) {
         const Event& event = events_[i];
         if (event.fiber != fiber && dependent(event.fiber, event.action, fiber, action) &&

@@ -51,6 +51,7 @@ class Watching {
 std::string short_place(shm::Site site) {
   if (site == 0) return "?";
   std::string text = shm::describe(site);
+  if (text.find("manyhands::Process::finish") != std::string::npos) return "the end of its scope";
   if (const auto function = text.find(" ("); function != std::string::npos) text.resize(function);
   if (const auto folder = text.rfind('/'); folder != std::string::npos) text.erase(0, folder + 1);
   return text;
@@ -289,6 +290,11 @@ Action World::action_of(const shm::Operation& operation, bool timed) {
   Action action{.kind = operation.kind, .timed = timed, .site = operation.site};
   if (operation.object != 0 && operation.kind != shm::OpKind::join)
     action.object = number_of(operation.object);
+  if (operation.more.size() > action.more.size()) {
+    throw Error(fmt::format("mh::explore: {} locks are taken at once at {}; it can follow at most {}",
+                            operation.more.size() + 1, short_place(operation.site), action.more.size() + 1));
+  }
+  for (std::size_t i = 0; i < operation.more.size(); ++i) action.more[i] = number_of(operation.more[i]);
   switch (operation.kind) {
     case shm::OpKind::load:
     case shm::OpKind::join:
@@ -423,7 +429,7 @@ FiberNumber World::stop(RunEnd end) noexcept {
 void World::follow_locks(Slot& slot, const Action& action) noexcept {
   const bool is_lock = action.object < objects_.size() && objects_[action.object].is_lock;
   if (is_lock && action.kind == shm::OpKind::acquire && !slot.timed_out) {
-    objects_[action.object].takers |= only(slot.number);
+    for_each_object(action, [&](ObjectNumber object) { objects_[object].takers |= only(slot.number); });
   } else if (is_lock && action.kind == shm::OpKind::release) {
     const auto& lock = shm::at<shm::LockState>(objects_[action.object].offset);
     if (lock.depth.load(std::memory_order_relaxed) == 0) objects_[action.object].takers &= ~only(slot.number);
@@ -487,6 +493,14 @@ std::string World::object_name(ObjectNumber object) const {
   return fmt::format("{} {}", shm::name_of(wanted.kind), rank);
 }
 
+// "Lock 'a' and Lock 'b'"
+std::string World::object_names(const Action& action) const {
+  std::string text;
+  for_each_object(action,
+                  [&](ObjectNumber object) { text += (text.empty() ? "" : " and ") + object_name(object); });
+  return text;
+}
+
 std::string World::describe_wait(FiberNumber fiber) const {
   const Action& action = pending_[fiber].action;
   const std::string& name = slots_[fiber]->name;
@@ -498,18 +512,31 @@ std::string World::describe_wait(FiberNumber fiber) const {
     return fmt::format("{} waits for the end of {} at {}", name, others.empty() ? "a process" : others,
                        where);
   }
-  std::string text = fmt::format("{} waits for {} ({}) at {}", name, object_name(action.object),
-                                 shm::name_of(action.kind), where);
+  std::string text =
+      fmt::format("{} waits for {} ({}) at {}", name, object_names(action), shm::name_of(action.kind), where);
   if (!objects_[action.object].is_lock) return text;
-  const auto& lock = shm::at<shm::LockState>(objects_[action.object].offset);
+  // Of several, the first that somebody else has.
+  ObjectNumber object = action.object;
+  const auto is_held = [&](ObjectNumber of) {
+    const shm::ThreadToken owner = shm::at<shm::LockState>(objects_[of].offset).owner();
+    return owner != 0 && owner != slots_[fiber]->token;
+  };
+  for_each_object(action, [&](ObjectNumber other) {
+    if (!is_held(object) && is_held(other)) object = other;
+  });
+  if (object != action.object || action.more[0] != no_object)
+    text += ", of which " + object_name(object) + " is";
+  const auto& lock = shm::at<shm::LockState>(objects_[object].offset);
   const shm::ThreadToken owner = lock.owner();
   const std::string since = short_place(lock.site.load(std::memory_order_relaxed));
+  const char* const comma = action.more[0] == no_object ? "," : "";
   for (FiberNumber i = 0; i < count_ && owner != 0; ++i) {
     if (slots_[i]->token == owner)
-      return text + fmt::format(", held by {} since {}", i == fiber ? "itself" : slots_[i]->name, since);
+      return text +
+             fmt::format("{} held by {} since {}", comma, i == fiber ? "itself" : slots_[i]->name, since);
   }
   if (owner != 0)
-    text += fmt::format(", held by {} (has ended) since {}", shm::describe_thread(owner).name, since);
+    text += fmt::format("{} held by {} (has ended) since {}", comma, shm::describe_thread(owner).name, since);
   return text;
 }
 
@@ -530,10 +557,13 @@ Schedule World::schedule() const {
     Schedule::Step step{.process = event.fiber,
                         .name = slots_[event.fiber]->name,
                         .operation = action.ends ? "end" : shm::name_of(action.kind),
-                        .object = action.object < names.size() ? names[action.object] : std::string(),
+                        .object = {},
                         .where = action.ends ? "holding it" : short_place(action.site),
                         .preempts = event.preempts,
                         .timed_out = event.timed_out};
+    for_each_object(action, [&](ObjectNumber object) {
+      if (object < names.size()) step.object += (step.object.empty() ? "" : " and ") + names[object];
+    });
     if (action.watches != 0) {
       step.object.clear();
       for (FiberSet rest = action.watches; rest != 0; rest &= rest - 1)

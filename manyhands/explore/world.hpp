@@ -140,6 +140,7 @@ class World final : public shm::Scheduler {
   void unwind(FiberNumber fiber);
   std::string describe_deadlock() const;
   std::string object_name(ObjectNumber object) const;
+  std::string object_names(const Action& action) const;
   std::string describe_wait(FiberNumber fiber) const;
 
   std::size_t stack_bytes_;

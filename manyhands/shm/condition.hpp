@@ -87,6 +87,10 @@ class Condition {
     std::visit([&](const auto& lock) { lock.unlock(where); }, lock_);
   }
   void release(const Where& where = Where::current()) const { unlock(where); }
+  void release_if_held(const Where& where = Where::current()) const noexcept {
+    any_lock().release_if_held(where);
+  }
+  const shm::AnyLock& as_any_lock() const noexcept { return any_lock(); }
 
   const shm::BlockPtr& block() const noexcept { return block_; }
   friend bool operator==(const Condition& a, const Condition& b) noexcept {

@@ -29,15 +29,16 @@ constinit thread_local FailedTry failed_try{};
 struct Candidate {
   const LockState* state;
   ThreadToken me;
+  bool bounded;  // the wait has a time limit
 };
 
-// Whether a fiber could take the lock now. All who could have it are fibers of this process or told the table
-// that they left.
+// Whether a fiber could take the lock now, or be told that it waits for itself. All who could have it are
+// fibers of this process or told the table that they left.
 bool can_take(const void* context) {
   const auto& candidate = *static_cast<const Candidate*>(context);
   const ThreadToken owner = candidate.state->owner();
   if (owner == 0) return true;
-  if (owner == candidate.me) return candidate.state->recursive;
+  if (owner == candidate.me) return candidate.state->recursive || !candidate.bounded;
   return candidate.state->policy() != WhenAbandoned::wait && has_left(owner);
 }
 
@@ -88,10 +89,9 @@ bool AnyLock::take_slowly(const Deadline& deadline, const Where& where) const {
 
 bool AnyLock::take_scheduled(Scheduler& scheduler, const Deadline& deadline, Site site) const {
   const Operation operation{OpKind::acquire, block_->offset(), site};
-  const Candidate candidate{state_, this_thread_token()};
+  const Candidate candidate{state_, this_thread_token(), deadline.bounded()};
   const Readiness ready{can_take, &candidate};
   const bool once = deadline.passed();
-  if (!once && !deadline.bounded() && !state_->recursive) take_again_if_mine(deadline, site);  // throws
   do {
     if (once) {
       scheduler.step(operation, {});
@@ -103,12 +103,56 @@ bool AnyLock::take_scheduled(Scheduler& scheduler, const Deadline& deadline, Sit
         return false;
       }
     }
-    if (try_take(0, site) || take_again_if_mine(deadline, site)) return true;
-    const std::uint32_t seen = state_->word.load(std::memory_order_relaxed);
-    const ThreadToken owner = seen & LockState::owner_mask;
-    if (owner != 0 && has_left(owner) && take_from_ended(seen, site)) return true;
+    if (take_if_free_or_ended(deadline, site)) return true;
   } while (!once);
   return false;
+}
+
+bool AnyLock::take_if_free_or_ended(const Deadline& deadline, Site site) const {
+  if (try_take(0, site) || take_again_if_mine(deadline, site)) return true;
+  const std::uint32_t seen = state_->word.load(std::memory_order_relaxed);
+  const ThreadToken owner = seen & LockState::owner_mask;
+  return owner != 0 && has_left(owner) && take_from_ended(seen, site);
+}
+
+void AnyLock::take_all_scheduled(std::span<const AnyLock* const> locks, Site site) {
+  Scheduler& scheduler = *current_scheduler();
+  std::vector<Candidate> candidates;
+  std::vector<Offset> blocks;
+  for (const AnyLock* lock : locks) {
+    candidates.push_back({lock->state_, this_thread_token(), false});
+    blocks.push_back(lock->block_->offset());
+  }
+  const Operation operation{OpKind::acquire, blocks.front(), site, std::span(blocks).subspan(1)};
+  const auto is_own = [](const Candidate& one) {
+    return !one.state->recursive && one.state->owner() == one.me;
+  };
+  const auto can_go_on = [&] {
+    return std::any_of(candidates.begin(), candidates.end(), is_own) ||
+           std::all_of(candidates.begin(), candidates.end(), [](const auto& one) { return can_take(&one); });
+  };
+  const Readiness ready{
+      [](const void* context) { return (*static_cast<const decltype(can_go_on)*>(context))(); }, &can_go_on};
+  std::size_t taken = 0;
+  const auto release = [&] {
+    while (taken > 0) locks[--taken]->give_back();
+  };
+  const WaitScope wait(operation.object, site);
+  do {
+    release();
+    scheduler.step(operation, ready);
+    for (std::size_t i = 0; i < locks.size(); ++i)
+      if (is_own(candidates[i])) locks[i]->take_again_if_mine({}, site);  // throws
+    try {
+      while (taken < locks.size() && locks[taken]->take_if_free_or_ended({}, site)) ++taken;
+    } catch (...) {
+      release();
+      throw;
+    }
+  } while (taken < locks.size());
+  if (watching_races()) {
+    for (const AnyLock* lock : locks) race::acquired(lock->block_->offset());
+  }
 }
 
 bool AnyLock::take_contended(const Deadline& deadline, Site site) const {
@@ -238,6 +282,17 @@ bool AnyLock::try_take(std::uint32_t flag, Site site) const noexcept {
 
 // ---- Releasing.
 
+// As a part of the step that took it.
+void AnyLock::give_back() const noexcept {
+  if (state_->depth.load(std::memory_order_relaxed) != 0) {
+    state_->depth.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  state_->site.store(0, std::memory_order_relaxed);
+  if ((state_->word.exchange(0, std::memory_order_release) & LockState::waiters) != 0)
+    futex_wake(state_->word);
+}
+
 void AnyLock::release_slowly(const Where& where) const {
   point(OpKind::release, block_->offset(), where);
   if (state_->recursive) {
@@ -280,10 +335,10 @@ void AnyLock::after_release(std::uint32_t before) const {
   if ((before & LockState::waiters) != 0) futex_wake(state_->word);
 }
 
-void AnyLock::release_if_held_slowly() const noexcept {
+void AnyLock::release_if_held_slowly(const Where& where) const noexcept {
   try {
     if (held_by_this_thread()) {
-      release_slowly(Where::current());
+      release_slowly(where);
       return;
     }
     const auto text = fmt::format(

@@ -23,6 +23,7 @@
 #include <chrono>
 #include <cstdint>
 #include <source_location>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -100,17 +101,23 @@ class AnyLock {
 
   // For guards, in destructors: releases the lock if this thread has it; else says on stderr that somebody
   // released it meanwhile.
-  void release_if_held() const noexcept {
+  void release_if_held(const Where& where = Where::current()) const noexcept {
     std::uint32_t mine = this_thread_token();
     if (detail::watch.load(std::memory_order_relaxed) != 0 || state_->recursive || state_->owner() != mine)
         [[unlikely]]
-      return release_if_held_slowly();
+      return release_if_held_slowly(where);
     state_->site.store(0, std::memory_order_relaxed);
     // release: as in unlock(). Fails if somebody waits
     if (!state_->word.compare_exchange_strong(mine, 0, std::memory_order_release, std::memory_order_relaxed))
         [[unlikely]]
-      release_if_held_slowly();
+      release_if_held_slowly(where);
   }
+
+  // For std::lock and std::scoped_lock of several in an explored program: takes all in one step, when all are
+  // free. So are the ways in which std::lock can end, without those in which it tries again and again.
+  // Requires current_scheduler(). Throws as lock(), and has none then.
+  static void take_all_scheduled(std::span<const AnyLock* const> locks, Site site);
+  const AnyLock& as_any_lock() const noexcept { return *this; }
 
   // For Condition: gives the lock up however often this thread has it; take_again() gives that back, and
   // waits without time limit. Throws Error if this thread does not have it.
@@ -125,7 +132,7 @@ class AnyLock {
   ~AnyLock() = default;
 
   void release_slowly(const Where& where) const;
-  void release_if_held_slowly() const noexcept;
+  void release_if_held_slowly(const Where& where) const noexcept;
   void after_release(std::uint32_t before) const;  // wakes a waiter; throws Error if the lock was free
 
   // The time as notes have it: some milliseconds old, and five times as cheap as now_ns().
@@ -154,12 +161,14 @@ class AnyLock {
  private:
   bool take_slowly(const Deadline& deadline, const Where& where) const;
   bool take_scheduled(Scheduler& scheduler, const Deadline& deadline, Site site) const;
+  bool take_if_free_or_ended(const Deadline& deadline, Site site) const;
   bool take_contended(const Deadline& deadline, Site site) const;
   bool take_asleep(const Deadline& deadline, Site site) const;
   bool take_again_if_mine(const Deadline& deadline, Site site) const;
   bool take_if_abandoned_for_long(Site site) const;
   bool take_from_ended(std::uint32_t seen, Site site) const;
   void forget_user() const noexcept;
+  void give_back() const noexcept;
   bool try_take(std::uint32_t flag, Site site) const noexcept;
 };
 

@@ -1,15 +1,18 @@
 #pragma once
-// std::scoped_lock, std::lock_guard and std::unique_lock for Lock and RLock: the standard's own, which in
-// addition know the line that they stand on.
+// std::scoped_lock, std::lock_guard, std::unique_lock and std::lock for Lock, RLock, a Value's lock and
+// Condition: the standard's own, which in addition know the line that they stand on.
 //
 // The standard's primary templates call lock() from inside <mutex>, which would then be the line that reports
-// name. Programs may specialise these templates for their own types. One more difference: a guard that is
-// destroyed releases the lock only if its thread still has it. So a guard that was copied by fork() does not
-// release the parent's lock, and one whose lock another process released (as the talk does to resolve a
+// name. Programs may specialise these templates for their own types. (An overload of std::lock is more than
+// the standard foresees; it is chosen for these types only, and without it an explored program would take
+// several locks in all the ways in which std::lock tries, of which there are infinitely many.) A guard that
+// is destroyed releases the lock only if its thread still has it. So a guard that was copied by fork() does
+// not release the parent's lock, and one whose lock another process released (as the talk does to resolve a
 // deadlock) does not take it away from its next holder.
 //
 // Included by lock.hpp.
 
+#include <array>
 #include <chrono>
 #include <concepts>
 #include <mutex>
@@ -24,7 +27,18 @@
 namespace manyhands::shm {
 
 template <class T>
-concept SharedLock = std::derived_from<std::remove_const_t<T>, AnyLock>;
+concept SharedLock = requires(const T& lock, const std::source_location& where) {
+  { lock.as_any_lock() } -> std::same_as<const AnyLock&>;
+  lock.release_if_held(where);
+};
+
+template <class T>
+struct IsGuard : std::false_type {};
+template <SharedLock L>
+struct IsGuard<std::unique_lock<L>> : std::true_type {};
+// Of several, as std::lock takes them.
+template <class T>
+concept SharedLockable = SharedLock<T> || IsGuard<T>::value;
 
 // A lockable that passes a place on, for std::lock.
 template <class L>
@@ -33,14 +47,14 @@ struct At {
   const std::source_location& where;
 
   void lock() {
-    if constexpr (SharedLock<L>) {
+    if constexpr (SharedLockable<L>) {
       target.lock(where);
     } else {
       target.lock();
     }
   }
   bool try_lock() {
-    if constexpr (SharedLock<L>) {
+    if constexpr (SharedLockable<L>) {
       return target.try_lock(where);
     } else {
       return target.try_lock();
@@ -50,9 +64,9 @@ struct At {
 };
 
 template <class L>
-void release_in_guard(L& target) noexcept {
+void release_in_guard(L& target, const std::source_location& where) noexcept {
   if constexpr (SharedLock<L>) {
-    target.release_if_held();
+    target.release_if_held(where);
   } else {
     target.unlock();
   }
@@ -65,16 +79,19 @@ class std::lock_guard<L> {
  public:
   using mutex_type = L;
   explicit lock_guard(L& lock, const std::source_location& where = std::source_location::current())
-      : lock_(lock) {
+      : lock_(lock), where_(where) {
     lock.lock(where);
   }
-  lock_guard(L& lock, std::adopt_lock_t) noexcept : lock_(lock) {}
-  ~lock_guard() { lock_.release_if_held(); }
+  lock_guard(L& lock, std::adopt_lock_t,
+             const std::source_location& where = std::source_location::current()) noexcept
+      : lock_(lock), where_(where) {}
+  ~lock_guard() { lock_.release_if_held(where_); }
   lock_guard(const lock_guard&) = delete;
   lock_guard& operator=(const lock_guard&) = delete;
 
  private:
   L& lock_;
+  const std::source_location where_;
 };
 
 template <manyhands::shm::SharedLock L>
@@ -82,16 +99,19 @@ class std::scoped_lock<L> {
  public:
   using mutex_type = L;
   explicit scoped_lock(L& lock, const std::source_location& where = std::source_location::current())
-      : lock_(lock) {
+      : lock_(lock), where_(where) {
     lock.lock(where);
   }
-  explicit scoped_lock(std::adopt_lock_t, L& lock) noexcept : lock_(lock) {}
-  ~scoped_lock() { lock_.release_if_held(); }
+  explicit scoped_lock(std::adopt_lock_t, L& lock,
+                       const std::source_location& where = std::source_location::current()) noexcept
+      : lock_(lock), where_(where) {}
+  ~scoped_lock() { lock_.release_if_held(where_); }
   scoped_lock(const scoped_lock&) = delete;
   scoped_lock& operator=(const scoped_lock&) = delete;
 
  private:
   L& lock_;
+  const std::source_location where_;
 };
 
 // Several at once, without deadlock, as std::lock does it.
@@ -100,22 +120,32 @@ class std::scoped_lock<L, M, Rest...> {
  public:
   explicit scoped_lock(L& first, M& second, Rest&... rest,
                        const std::source_location& where = std::source_location::current())
-      : locks_(first, second, rest...) {
+      : locks_(first, second, rest...), where_(where) {
     namespace shm = manyhands::shm;
+    if constexpr (shm::SharedLock<M> && (shm::SharedLock<Rest> && ...)) {
+      if (shm::current_scheduler() != nullptr) [[unlikely]] {
+        shm::AnyLock::take_all_scheduled(
+            std::array{&first.as_any_lock(), &second.as_any_lock(), &rest.as_any_lock()...},
+            shm::intern(where));
+        return;
+      }
+    }
     std::tuple<shm::At<L>, shm::At<M>, shm::At<Rest>...> places{
         shm::At<L>{first, where}, shm::At<M>{second, where}, shm::At<Rest>{rest, where}...};
     std::apply([](auto&... each) { std::lock(each...); }, places);
   }
-  explicit scoped_lock(std::adopt_lock_t, L& first, M& second, Rest&... rest) noexcept
-      : locks_(first, second, rest...) {}
+  explicit scoped_lock(std::adopt_lock_t, L& first, M& second, Rest&... rest,
+                       const std::source_location& where = std::source_location::current()) noexcept
+      : locks_(first, second, rest...), where_(where) {}
   ~scoped_lock() {
-    std::apply([](auto&... each) { (manyhands::shm::release_in_guard(each), ...); }, locks_);
+    std::apply([this](auto&... each) { (manyhands::shm::release_in_guard(each, where_), ...); }, locks_);
   }
   scoped_lock(const scoped_lock&) = delete;
   scoped_lock& operator=(const scoped_lock&) = delete;
 
  private:
   std::tuple<L&, M&, Rest&...> locks_;
+  const std::source_location where_;
 };
 
 template <manyhands::shm::SharedLock L>
@@ -126,24 +156,29 @@ class std::unique_lock<L> {
 
   unique_lock() noexcept = default;
   explicit unique_lock(L& target, const Where& where = Where::current()) : lock_(&target) { lock(where); }
-  unique_lock(L& target, std::defer_lock_t) noexcept : lock_(&target) {}
+  unique_lock(L& target, std::defer_lock_t, const Where& where = Where::current()) noexcept
+      : lock_(&target), where_(where) {}
   unique_lock(L& target, std::try_to_lock_t, const Where& where = Where::current())
-      : lock_(&target), owns_(target.try_lock(where)) {}
-  unique_lock(L& target, std::adopt_lock_t) noexcept : lock_(&target), owns_(true) {}
+      : lock_(&target), owns_(target.try_lock(where)), where_(where) {}
+  unique_lock(L& target, std::adopt_lock_t, const Where& where = Where::current()) noexcept
+      : lock_(&target), owns_(true), where_(where) {}
   template <class Clock, class Length>
   unique_lock(L& target, const std::chrono::time_point<Clock, Length>& deadline,
               const Where& where = Where::current())
       : lock_(&target),
-        owns_(target.try_lock_for(manyhands::Duration(manyhands::TimeLimit::until(deadline)), where)) {}
+        owns_(target.try_lock_for(manyhands::Duration(manyhands::TimeLimit::until(deadline)), where)),
+        where_(where) {}
   template <class Rep, class Period>
   unique_lock(L& target, const std::chrono::duration<Rep, Period>& timeout,
               const Where& where = Where::current())
-      : lock_(&target), owns_(target.try_lock_for(timeout, where)) {}
+      : lock_(&target), owns_(target.try_lock_for(timeout, where)), where_(where) {}
   ~unique_lock() {
-    if (owns_) lock_->release_if_held();
+    if (owns_) lock_->release_if_held(where_);
   }
   unique_lock(unique_lock&& other) noexcept
-      : lock_(std::exchange(other.lock_, nullptr)), owns_(std::exchange(other.owns_, false)) {}
+      : lock_(std::exchange(other.lock_, nullptr)),
+        owns_(std::exchange(other.owns_, false)),
+        where_(other.where_) {}
   unique_lock& operator=(unique_lock&& other) noexcept {
     unique_lock(std::move(other)).swap(*this);
     return *this;
@@ -152,34 +187,42 @@ class std::unique_lock<L> {
   void lock(const Where& where = Where::current()) {
     require_free();
     lock_->lock(where);
-    owns_ = true;
+    owned(where);
   }
   bool try_lock(const Where& where = Where::current()) {
     require_free();
-    return owns_ = lock_->try_lock(where);
+    if (lock_->try_lock(where)) owned(where);
+    return owns_;
   }
   template <class Rep, class Period>
   bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout,
                     const Where& where = Where::current()) {
     require_free();
-    return owns_ = lock_->try_lock_for(timeout, where);
+    if (lock_->try_lock_for(timeout, where)) owned(where);
+    return owns_;
   }
   template <class Clock, class Length>
   bool try_lock_until(const std::chrono::time_point<Clock, Length>& deadline,
                       const Where& where = Where::current()) {
     return try_lock_for(manyhands::Duration(manyhands::TimeLimit::until(deadline)), where);
   }
-  void unlock() {
+  void unlock(const Where& where = Where::current()) {
     if (!owns_)
       throw std::system_error(std::make_error_code(std::errc::operation_not_permitted),
                               "unique_lock::unlock");
-    lock_->unlock();
+    lock_->unlock(where);
     owns_ = false;
   }
 
   void swap(unique_lock& other) noexcept {
     std::swap(lock_, other.lock_);
     std::swap(owns_, other.owns_);
+    std::swap(where_, other.where_);
+  }
+  // For std::lock: the lock was taken.
+  void owned(const Where& where) noexcept {
+    owns_ = true;
+    where_ = where;
   }
   L* release() noexcept {
     owns_ = false;
@@ -200,4 +243,61 @@ class std::unique_lock<L> {
 
   L* lock_ = nullptr;
   bool owns_ = false;
+  Where where_{};  // where it was taken
 };
+
+namespace manyhands::shm {
+
+template <class L>
+const AnyLock& any_lock_of(const L& lockable) {
+  if constexpr (SharedLock<L>) {
+    return lockable.as_any_lock();
+  } else {
+    if (lockable.mutex() == nullptr)
+      throw std::system_error(std::make_error_code(std::errc::operation_not_permitted), "std::lock");
+    if (lockable.owns_lock())
+      throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur), "std::lock");
+    return lockable.mutex()->as_any_lock();
+  }
+}
+
+template <class... L>
+void lock_all(const std::source_location& where, L&... lockables) {
+  if (current_scheduler() != nullptr) [[unlikely]] {
+    AnyLock::take_all_scheduled(std::array{&any_lock_of(lockables)...}, intern(where));
+    const auto note = [&where]<class One>(One& lockable) {
+      if constexpr (IsGuard<One>::value) lockable.owned(where);
+    };
+    (note(lockables), ...);
+    return;
+  }
+  std::tuple<At<L>...> places{At<L>{lockables, where}...};
+  std::apply([](auto&... each) { std::lock(each...); }, places);  // the standard's
+}
+
+}  // namespace manyhands::shm
+
+namespace std {
+
+template <manyhands::shm::SharedLockable A, manyhands::shm::SharedLockable B>
+void lock(A& a, B& b, const source_location& where = source_location::current()) {
+  manyhands::shm::lock_all(where, a, b);
+}
+template <manyhands::shm::SharedLockable A, manyhands::shm::SharedLockable B,
+          manyhands::shm::SharedLockable C>
+void lock(A& a, B& b, C& c, const source_location& where = source_location::current()) {
+  manyhands::shm::lock_all(where, a, b, c);
+}
+template <manyhands::shm::SharedLockable A, manyhands::shm::SharedLockable B,
+          manyhands::shm::SharedLockable C, manyhands::shm::SharedLockable D>
+void lock(A& a, B& b, C& c, D& d, const source_location& where = source_location::current()) {
+  manyhands::shm::lock_all(where, a, b, c, d);
+}
+template <manyhands::shm::SharedLockable A, manyhands::shm::SharedLockable B,
+          manyhands::shm::SharedLockable C, manyhands::shm::SharedLockable D,
+          manyhands::shm::SharedLockable E, manyhands::shm::SharedLockable... More>
+void lock(A& a, B& b, C& c, D& d, E& e, More&... more) {  // no place behind a pack
+  manyhands::shm::lock_all(source_location::current(), a, b, c, d, e, more...);
+}
+
+}  // namespace std

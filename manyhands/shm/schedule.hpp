@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <source_location>
+#include <span>
 #include <string_view>
 
 #include "manyhands/base/clock.hpp"
@@ -39,6 +40,7 @@ struct Operation {
   OpKind kind;
   Offset object;  // the block that it is about; 0: none, it commutes with all others
   Site site;
+  std::span<const Offset> more = {};  // further blocks that it is about, for as long as it is announced
 };
 
 // Says whether an operation can be done now, without doing it.

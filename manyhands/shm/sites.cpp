@@ -82,6 +82,17 @@ Site intern_address(const void* address) noexcept {
   }
 }
 
+Site site_of_caller(const void* return_address) noexcept {
+  struct Cached {
+    const void* address;
+    Site site;
+  };
+  static constinit thread_local Cached cache[64] = {};
+  Cached& cached = cache[reinterpret_cast<std::uintptr_t>(return_address) / 4 % 64];
+  if (cached.address != return_address) cached = {return_address, intern_address(return_address)};
+  return cached.site;
+}
+
 std::string describe(Site site) { return describe(site, tables()); }
 
 std::string describe(Site site, const Tables& tables) {

@@ -35,6 +35,8 @@ inline Site intern(const std::source_location& where) noexcept {
 
 // The site of a return address: the text is made now, from debug information. Slow.
 Site intern_address(const void* address) noexcept;
+// The same; looked up once per thread.
+Site site_of_caller(const void* return_address) noexcept;
 
 // "file:line (function)", or "an unknown line".
 std::string describe(Site site);

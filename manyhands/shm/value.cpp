@@ -43,15 +43,4 @@ void announce_read(Offset value, Site site) {
   if (watching_races()) race::read(value, site);
 }
 
-Site site_of_caller(const void* return_address) noexcept {
-  struct Cached {
-    const void* address;
-    Site site;
-  };
-  static constinit thread_local Cached cache[64] = {};
-  Cached& cached = cache[reinterpret_cast<std::uintptr_t>(return_address) / 4 % 64];
-  if (cached.address != return_address) cached = {return_address, intern_address(return_address)};
-  return cached.site;
-}
-
 }  // namespace manyhands::shm

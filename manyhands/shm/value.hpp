@@ -94,9 +94,9 @@ class ValueLock : public RLock {
     RLock::unlock(where);
   }
   void release(const Where& where = Where::current()) const { unlock(where); }
-  void release_if_held() const noexcept {
+  void release_if_held(const Where& where = Where::current()) const noexcept {
     if (held_by_this_thread()) end();
-    RLock::release_if_held();
+    RLock::release_if_held(where);
   }
 
  private:
@@ -132,8 +132,6 @@ void announce_store(Offset value, Site site);
 // With the Value's lock held, whose point comes before.
 void announce_update(Offset value, Site site);
 void announce_read(Offset value, Site site);
-// The site of a return address; looked up once per thread.
-Site site_of_caller(const void* return_address) noexcept;
 
 }  // namespace shm
 
@@ -333,13 +331,14 @@ class Value {
   // Holds the lock, not as its user.
   class Holding {
    public:
-    Holding(const RLock& lock, const Where& where) : lock_(lock) { lock_.lock(where); }
-    ~Holding() { lock_.release_if_held(); }
+    Holding(const RLock& lock, const Where& where) : lock_(lock), where_(where) { lock_.lock(where); }
+    ~Holding() { lock_.release_if_held(where_); }
     Holding(const Holding&) = delete;
     Holding& operator=(const Holding&) = delete;
 
    private:
     const RLock& lock_;
+    const Where where_;
   };
 
   static bool watched() noexcept { return shm::detail::watch.load(std::memory_order_relaxed) != 0; }
