@@ -44,10 +44,11 @@ class NoReply final : public wire::Reply {
 
 // One write, so that the messages of several processes do not mix.
 void print_error(const char* name, const std::exception_ptr& exception) {
-  const auto error = wire::record_of(exception, ThrowTracer::last_throw());
+  const auto stack = ThrowTracer::last_throw();
+  const auto error = wire::record_of(exception, stack);
   std::string text = fmt::format("manyhands: process '{}' (pid {}) ended by an exception: {}: {}\n", name,
                                  ::getpid(), error.type, error.message);
-  for (const void* frame : ThrowTracer::last_throw()) {
+  for (const void* frame : stack) {
     const std::string line = describe_address(frame);
     if (line.find("manyhands::wire::run_call<") != std::string::npos) break;  // ours from here on
     text += fmt::format("  at {}\n", line);

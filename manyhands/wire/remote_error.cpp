@@ -66,7 +66,7 @@ struct PlainCodec {
   static void pack(wire::Writer& writer, const std::exception_ptr&) { writer.nil(); }
   static void rethrow(wire::Reader& reader) {
     reader.nil();
-    std::throw_with_nested(E());
+    wire::throw_made([] { return E(); });
   }
 };
 
@@ -88,11 +88,12 @@ std::error_code unpack_code(wire::Reader& reader) {
   return {reader.integral<int>(), *categories[category]};
 }
 
-// what() is "context: text of the code"; the context alone is not accessible, so the text of the code is cut
-// off.
-std::string context_of(const std::system_error& e) {
-  std::string text = e.what();
+// what() is "context: text of the code", or the latter alone; the context is not accessible, so the text of
+// the code is cut off.
+std::optional<std::string> context_of(const std::system_error& e) {
+  const std::string text = e.what();
   const std::string suffix = ": " + e.code().message();
+  if (text == e.code().message()) return std::nullopt;
   return text.ends_with(suffix) ? text.substr(0, text.size() - suffix.size()) : text;
 }
 
@@ -104,19 +105,21 @@ struct SystemErrorCodec {
       std::rethrow_exception(exception);
     } catch (const E& e) {
       pack_code(writer, e.code());
-      writer.string(context_of(e));
+      wire::pack(writer, context_of(e));
     }
   }
   static void rethrow(wire::Reader& reader) {
-    const auto code = unpack_code(reader);
-    std::throw_with_nested(E(std::string(reader.string()), code));
+    wire::throw_made([&] {
+      const auto code = unpack_code(reader);
+      const auto context = wire::unpack<std::optional<std::string>>(reader);
+      if constexpr (std::is_same_v<E, std::system_error>) {
+        return context ? E(code, *context) : E(code);
+      } else {
+        return E(context.value_or(""), code);
+      }
+    });
   }
 };
-template <>
-void SystemErrorCodec<std::system_error>::rethrow(wire::Reader& reader) {
-  const auto code = unpack_code(reader);
-  std::throw_with_nested(std::system_error(code, std::string(reader.string())));
-}
 
 // Exceptions that are made from a number; their message follows from it.
 template <class E, class Code>
@@ -131,7 +134,7 @@ struct NumberedCodec {
     }
   }
   static void rethrow(wire::Reader& reader) {
-    std::throw_with_nested(E(static_cast<Code>(reader.integral<int>())));
+    wire::throw_made([&] { return E(static_cast<Code>(reader.integral<int>())); });
   }
 };
 
@@ -151,12 +154,15 @@ struct FilesystemErrorCodec {
     }
   }
   static void rethrow(wire::Reader& reader) {
-    const auto code = unpack_code(reader);
-    const std::string what(reader.string());
-    const std::filesystem::path first = reader.string();
-    const std::filesystem::path second = reader.string();
-    std::throw_with_nested(second.empty() ? std::filesystem::filesystem_error(what, first, code)
-                                          : std::filesystem::filesystem_error(what, first, second, code));
+    wire::throw_made([&] {
+      const auto code = unpack_code(reader);
+      const std::string what(reader.string());
+      const std::filesystem::path first = reader.string();
+      const std::filesystem::path second = reader.string();
+      if (!second.empty()) return std::filesystem::filesystem_error(what, first, second, code);
+      return first.empty() ? std::filesystem::filesystem_error(what, code)
+                           : std::filesystem::filesystem_error(what, first, code);
+    });
   }
 };
 
@@ -171,13 +177,22 @@ struct OurSystemErrorCodec {
     }
   }
   static void rethrow(wire::Reader& reader) {
-    const std::string what(reader.string());
-    std::throw_with_nested(SystemError(what, reader.integral<int>()));
+    wire::throw_made([&] {
+      const std::string what(reader.string());
+      return SystemError(what, reader.integral<int>());
+    });
   }
 };
 
-// The types known to this process, by mangled name. One table per process, because types are; written by
-// add_exception, mostly before main.
+// A known type as the process that caught it names it. Types of unnamed namespaces may share their mangled
+// name; they differ by the place of the code that throws them.
+std::string place_text_of(wire::ThrowException rethrow) {
+  const auto place = wire::function_at(reinterpret_cast<const void*>(rethrow));
+  return fmt::format("{}+{:x}", place.module.hex(), place.offset);
+}
+
+// The types known to this process, by mangled name and type. One table per process, because types are;
+// written by add_exception, mostly before main.
 class Registry {
  public:
   Registry() {
@@ -204,16 +219,49 @@ class Registry {
 
   void add(const std::type_info& type, Known known) MH_EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
-    known_.insert_or_assign(type.name(), known);
+    const auto [first, last] = known_.equal_range(type.name());
+    const auto same =
+        std::find_if(first, last, [&](const auto& entry) { return *entry.second.type == type; });
+    if (same != last) {
+      same->second.known = known;
+    } else {
+      known_.emplace(type.name(), Entry{.type = &type, .known = known});
+    }
   }
 
-  std::optional<Known> find(const std::string& name) MH_EXCLUDES(mutex_) {
+  // The entry of a type, with its key for a message.
+  std::optional<std::pair<Known, std::string>> find(const std::type_info& type) MH_EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
-    const auto found = known_.find(name);
-    return found == known_.end() ? std::nullopt : std::optional(found->second);
+    const auto [first, last] = known_.equal_range(type.name());
+    const auto found =
+        std::find_if(first, last, [&](const auto& entry) { return *entry.second.type == type; });
+    if (found == last) return std::nullopt;
+    std::string key = type.name();
+    if (std::next(first) != last) key += separator + place_text_of(found->second.known.rethrow);
+    return std::pair(found->second.known, std::move(key));
+  }
+
+  // What such a key says; nothing if it fits no type here, or several.
+  std::optional<Known> find(const std::string& key) MH_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    const auto name = key.substr(0, key.find(separator));
+    const auto [first, last] = known_.equal_range(name);
+    if (first == last) return std::nullopt;
+    if (key.size() == name.size())
+      return std::next(first) == last ? std::optional(first->second.known) : std::nullopt;
+    for (auto at = first; at != last; ++at) {
+      if (place_text_of(at->second.known.rethrow) == key.substr(name.size() + 1)) return at->second.known;
+    }
+    return std::nullopt;
   }
 
  private:
+  static constexpr char separator = '@';  // in no mangled name of a type
+  struct Entry {
+    const std::type_info* type;
+    Known known;
+  };
+
   template <class... E>
   void add_messages() {
     (add(typeid(E), {wire::MessageExceptionCodec<E>::pack, wire::MessageExceptionCodec<E>::rethrow}), ...);
@@ -224,7 +272,7 @@ class Registry {
   }
 
   Mutex mutex_;
-  std::map<std::string, Known> known_ MH_GUARDED_BY(mutex_);
+  std::multimap<std::string, Entry> known_ MH_GUARDED_BY(mutex_);
 };
 
 Registry& registry() {
@@ -249,12 +297,12 @@ std::string message_of(const std::exception_ptr& exception) {
   }
 }
 
-// Mangled. The standard library's own types stand for what they derive from: _Nested_exception<E>, which
-// std::throw_with_nested throws, for E, and __ios_failure for ios_base::failure. Empty for an exception of
+// The standard library's own types stand for what they derive from: _Nested_exception<E>, which
+// std::throw_with_nested throws, for E, and __ios_failure for ios_base::failure. Null for an exception of
 // another language.
-std::string type_name_of(const std::exception_ptr& exception) {
+const std::type_info* type_of(const std::exception_ptr& exception) {
   const std::type_info* type = exception.__cxa_exception_type();
-  if (type == nullptr) return "";
+  if (type == nullptr) return nullptr;
   const std::string name = demangle(type->name());
   if (name.starts_with("std::_")) {
     if (const auto* single = dynamic_cast<const abi::__si_class_type_info*>(type))
@@ -262,7 +310,28 @@ std::string type_name_of(const std::exception_ptr& exception) {
     else if (const auto* several = dynamic_cast<const abi::__vmi_class_type_info*>(type))
       type = several->__base_info[0].__base_type;
   }
-  return type->name();
+  return type;
+}
+std::string type_text_of(const std::exception_ptr& exception) {
+  const std::type_info* const type = type_of(exception);
+  return type == nullptr ? "exception of a foreign language" : demangle(type->name());
+}
+
+// What a receiver would throw has the same text. Throws WireError if it has not.
+void check_made_again(const Known& known, ByteView payload, const std::string& message) {
+  std::string text;
+  try {
+    wire::Reader reader(payload);
+    known.rethrow(reader);
+  } catch (const WireError& e) {
+    if (e.what() != message) throw WireError(e.what());
+    return;
+  } catch (const std::exception& e) {
+    text = e.what();
+  } catch (...) {
+    return;
+  }
+  if (text != message) throw WireError(fmt::format("made again, it would say '{}'", text));
 }
 
 // What was nested in it, each as "type: message", outermost first.
@@ -279,7 +348,7 @@ std::vector<std::string> causes_of(std::exception_ptr exception) {
     }
     if (exception == nullptr) return causes;
     const std::string message = message_of(exception);
-    const std::string type = demangle(type_name_of(exception).c_str());
+    const std::string type = type_text_of(exception);
     causes.push_back(message.empty() ? type : fmt::format("{}: {}", type, message));
   }
   return causes;
@@ -323,8 +392,7 @@ void add_exception(const std::type_info& type, PackException pack, ThrowExceptio
 
 ErrorRecord record_of(const std::exception_ptr& exception, std::span<const void* const> stack) {
   ErrorRecord record;
-  const std::string name = type_name_of(exception);
-  record.type = name.empty() ? "exception of a foreign language" : demangle(name.c_str());
+  record.type = type_text_of(exception);
   record.message = message_of(exception);
   record.causes = causes_of(exception);
   for (const void* frame : stack) {
@@ -334,15 +402,19 @@ ErrorRecord record_of(const std::exception_ptr& exception, std::span<const void*
       break;  // code made at run time has no place that could travel
     }
   }
-  if (const auto known = registry().find(name)) {
-    try {
-      Writer writer;
-      known->pack(writer, exception);
-      record.payload.assign(writer.bytes().begin(), writer.bytes().end());
-      record.key = name;
-    } catch (const std::exception& e) {
-      record.message += fmt::format(" (the exception itself could not be packed: {})", e.what());
-    }
+  const std::type_info* const type = type_of(exception);
+  const auto known = type != nullptr ? registry().find(*type) : std::nullopt;
+  if (!known) return record;
+  try {
+    Writer writer;
+    known->first.pack(writer, exception);
+    check_made_again(known->first, writer.bytes(), record.message);
+    record.payload.assign(writer.bytes().begin(), writer.bytes().end());
+    record.key = known->second;
+  } catch (const std::exception& e) {
+    record.message += fmt::format(" (the exception itself could not be packed: {})", e.what());
+  } catch (...) {
+    record.message += " (the exception itself could not be packed)";
   }
   return record;
 }
@@ -362,6 +434,8 @@ std::exception_ptr to_exception(const ErrorRecord& record, const Place& place) {
         throw;
       } catch (const WireError&) {
         // a payload that does not fit the type here: the RemoteError below says all that is known
+      } catch (...) {
+        throw;  // of a type that nothing can be nested in
       }
       throw;
     }

@@ -20,12 +20,16 @@
 #include <exception>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <typeinfo>
+#include <utility>
 #include <vector>
 
 #include "manyhands/base/error.hpp"
 #include "manyhands/wire/codec.hpp"
+#include "manyhands/wire/error.hpp"
 #include "manyhands/wire/function.hpp"
 
 namespace manyhands {
@@ -43,7 +47,8 @@ struct Place {
 struct ErrorRecord {
   std::string type;                // demangled: "std::out_of_range"; "int" for throw 42
   std::string message;             // what(); empty if the exception is no std::exception
-  std::string key;                 // mangled type name if the type is known and could be packed, else empty
+  std::string key;                 // of the type if it is known and could be packed, else empty: its mangled
+                                   // name, and a place in the code if several types have that name
   std::vector<std::byte> payload;  // the packed exception, for `key`
   std::vector<wire::Function> stack;  // return addresses at the throw, innermost first
   std::vector<std::string> causes;    // "type: message" of the exceptions nested inside, outermost first
@@ -75,30 +80,84 @@ namespace wire {
 
 // Packs the exception of type E that `exception` holds; made by mh::register_exception.
 using PackException = void (*)(Writer& writer, const std::exception_ptr& exception);
-// Unpacks and throws it, with the exception now being handled nested inside.
+// Unpacks and throws it, with the exception now being handled nested inside. WireError if it cannot be made.
 using ThrowException = void (*)(Reader& reader);
 void add_exception(const std::type_info& type, PackException pack, ThrowException rethrow);
 
+// E as `make` makes it, thrown with the exception now being handled nested inside.
+template <class Make>
+[[noreturn]] void throw_made(Make make) {
+  using E = decltype(make());
+  std::optional<E> made;
+  try {
+    made.emplace(make());
+  } catch (const std::exception& e) {
+    throw WireError(std::string("the exception cannot be made again: ") + e.what());
+  } catch (...) {
+    throw WireError("the exception cannot be made again: its constructor throws");
+  }
+  std::throw_with_nested(std::move(*made));
+}
+
 // The exception as data. `stack`: return addresses of the throw in this process. Does not throw for any
-// exception: what cannot be packed is described, and the description says so.
+// exception: what cannot be packed, or made again with the same what(), is described, and the description
+// says so. Throws and catches by the way, which a ThrowTracer notes: ask it before.
 ErrorRecord record_of(const std::exception_ptr& exception, std::span<const void* const> stack = {});
 
 std::exception_ptr to_exception(const ErrorRecord& record, const Place& place);
 
+// The part of E that holds its message and can be set: std::runtime_error or std::logic_error; void if none.
+template <class E>
+using MessageBase =
+    std::conditional_t<std::is_base_of_v<std::runtime_error, E>, std::runtime_error,
+                       std::conditional_t<std::is_base_of_v<std::logic_error, E>, std::logic_error, void>>;
+
+// By its size E holds its message and nothing else: as its base does, or a std::exception in a std::string.
+template <class E>
+consteval bool holds_only_message() {
+  if constexpr (std::is_void_v<MessageBase<E>>) {
+    return sizeof(E) == sizeof(std::exception) || sizeof(E) == sizeof(std::exception) + sizeof(std::string);
+  } else {
+    return sizeof(E) == sizeof(MessageBase<E>);
+  }
+}
+
 // E is made again from its message: the exceptions of std::runtime_error's kind.
 template <class E>
 concept MessageException = std::is_base_of_v<std::exception, E> && std::is_constructible_v<E, std::string>;
-
+// And nothing is lost by that.
 template <class E>
+concept OnlyMessage = MessageException<E> && holds_only_message<E>();
+
+// E is made from its message, which is then set, in case the constructor added to it; what the constructor
+// cannot know are `members`, pointers to members of E (or of its bases).
+template <class E, auto... members>
 struct MessageExceptionCodec {
   static void pack(Writer& writer, const std::exception_ptr& exception) {
     try {
       std::rethrow_exception(exception);
     } catch (const E& e) {
       writer.string(e.what());
+      (wire::pack(writer, e.*members), ...);
     }
   }
-  static void rethrow(Reader& reader) { std::throw_with_nested(E(std::string(reader.string()))); }
+  static void rethrow(Reader& reader) {
+    throw_made([&] {
+      const std::string message(reader.string());
+      E made(message);
+      if constexpr (!std::is_void_v<MessageBase<E>>) {
+        if (message != made.what()) static_cast<MessageBase<E>&>(made) = MessageBase<E>(message);
+      }
+      (unpack_member(reader, made.*members), ...);
+      return made;
+    });
+  }
+
+ private:
+  template <class M>
+  static void unpack_member(Reader& reader, M& member) {
+    member = wire::unpack<M>(reader);
+  }
 };
 
 template <class E>
@@ -110,28 +169,36 @@ struct ExceptionCodec {
       wire::pack(writer, e);
     }
   }
-  static void rethrow(Reader& reader) { std::throw_with_nested(wire::unpack<E>(reader)); }
+  static void rethrow(Reader& reader) {
+    throw_made([&] { return wire::unpack<E>(reader); });
+  }
 };
 
 }  // namespace wire
 
 // Lets exceptions of exactly type E travel as themselves. E is packable (an aggregate, or with a
-// wire::Codec<E>), or derives from std::exception and can be made from its message: struct ParseError :
-// std::runtime_error {...}. Call it in every process before the first task, best through a namespace-scope
-// constant:
+// wire::Codec<E>), or derives from std::exception and can be made from a std::string: struct ParseError :
+// std::runtime_error {...}. If such an E has members of its own, name those that its constructor does not
+// set:
 //   const bool known = mh::register_exception<ParseError>();
-// Returns true. Any thread.
-template <class E>
+//   const bool known_too = mh::register_exception<CodedError, &CodedError::code>();
+// An exception whose what() would be another one when it is made again arrives as a RemoteError with the
+// right text. Call this in every process before the first task, best as above through a namespace-scope
+// constant. Returns true. Any thread.
+template <class E, auto... members>
 bool register_exception() {
   static_assert(
       wire::Packable<E> || wire::MessageException<E>,
       "this exception cannot travel: make it an aggregate of packable members, specialise "
       "manyhands::wire::Codec<E>, or derive it from std::runtime_error with a constructor from its message");
-  if constexpr (wire::Packable<E>) {
+  if constexpr (sizeof...(members) == 0 && wire::Packable<E>) {
     wire::add_exception(typeid(E), &wire::ExceptionCodec<E>::pack, &wire::ExceptionCodec<E>::rethrow);
-  } else {
-    wire::add_exception(typeid(E), &wire::MessageExceptionCodec<E>::pack,
-                        &wire::MessageExceptionCodec<E>::rethrow);
+  } else if constexpr (wire::MessageException<E>) {
+    static_assert(sizeof...(members) > 0 || wire::OnlyMessage<E>,
+                  "this exception has members beside its message, which would be lost: name them, "
+                  "mh::register_exception<E, &E::member>(), or specialise manyhands::wire::Codec<E>");
+    wire::add_exception(typeid(E), &wire::MessageExceptionCodec<E, members...>::pack,
+                        &wire::MessageExceptionCodec<E, members...>::rethrow);
   }
   return true;
 }

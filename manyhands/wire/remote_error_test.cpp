@@ -26,6 +26,39 @@ struct Unpackable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+struct NotFound : std::runtime_error {
+  explicit NotFound(const std::string& file) : std::runtime_error("cannot find " + file) {}
+};
+
+struct Coded : std::runtime_error {
+  explicit Coded(const std::string& what, int c = 0) : std::runtime_error(what), code(c) {}
+  int code;
+};
+
+class Decorated : public std::exception {
+ public:
+  explicit Decorated(const std::string& file) : text_("cannot find " + file) {}
+  const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  std::string text_;
+};
+
+struct Picky : std::runtime_error {  // cannot be made of what it says
+  Picky() : std::runtime_error("only once") {}
+  explicit Picky(const std::string&) : std::runtime_error("never") { throw 42; }
+};
+
+struct Thrower {  // its Codec throws what is no std::exception
+  int number = 0;
+};
+
+template <>
+struct manyhands::wire::Codec<Thrower> {
+  static void pack(Writer&, const Thrower&) { throw 42; }
+  static Thrower unpack(Reader&) { return {}; }
+};
+
 template <>
 struct manyhands::wire::Codec<Unpackable> {
   static void pack(Writer&, const Unpackable&) { throw std::runtime_error("no room in the suitcase"); }
@@ -35,8 +68,15 @@ struct manyhands::wire::Codec<Unpackable> {
 namespace manyhands::wire {
 namespace {
 
-const bool known =
-    register_exception<ParseError>() && register_exception<FormatError>() && register_exception<Unpackable>();
+const bool known = register_exception<ParseError>() && register_exception<FormatError>() &&
+                   register_exception<Unpackable>() && register_exception<NotFound>() &&
+                   register_exception<Coded, &Coded::code>() && register_exception<Decorated>() &&
+                   register_exception<Picky>() && register_exception<Thrower>();
+struct Failure {  // same_name_test.cpp has another
+  double x = 0;
+  int line = 0;
+};
+const bool failures_known = register_exception<Failure>();
 const Place place{.task = 3, .attempt = 1, .worker = 2, .pid = 77, .host = {}};
 
 // What arrives when `thrower` throws in a task.
@@ -165,6 +205,56 @@ TEST_CASE("a registered own type arrives as itself, though it is no std::excepti
 TEST_CASE("a registered exception that is made from its message arrives as itself") {
   CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw FormatError("no header"); })), "no header",
                        FormatError);
+}
+
+TEST_CASE("a registered exception whose constructor adds to its message keeps the message") {
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw NotFound("x.txt"); })), "cannot find x.txt",
+                       NotFound);
+}
+
+TEST_CASE("named members of a registered exception travel with its message") {
+  try {
+    std::rethrow_exception(travel([] { throw Coded("coded", 7); }));
+  } catch (const Coded& e) {
+    CHECK(std::string(e.what()) == "coded");
+    CHECK(e.code == 7);
+  }
+}
+
+TEST_CASE("an exception that would say something else when made again arrives as a RemoteError") {
+  try {
+    std::rethrow_exception(travel([] { throw Decorated("x.txt"); }));
+  } catch (const RemoteError& e) {
+    CHECK(e.message().starts_with("cannot find x.txt (the exception itself could not be packed"));
+  }
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw Picky(); })), doctest::Contains("only once"),
+                       RemoteError);
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([] { throw Thrower(); })), doctest::Contains("Thrower"),
+                       RemoteError);
+}
+
+TEST_CASE("a system_error without a text of its own does not get one") {
+  const std::error_code code(ENOENT, std::generic_category());
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([&] { throw std::system_error(code); })),
+                       "No such file or directory", std::system_error);
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(travel([&] { throw std::system_error(code, "open: x"); })),
+                       "open: x: No such file or directory", std::system_error);
+}
+
+TEST_CASE("exceptions with members beside their message need these named") {
+  CHECK(OnlyMessage<FormatError>);
+  CHECK(OnlyMessage<Decorated>);
+  CHECK_FALSE(OnlyMessage<Coded>);
+  CHECK_FALSE(OnlyMessage<std::system_error>);
+}
+
+TEST_CASE("of two exceptions of the same name in two files each arrives as itself") {
+  REQUIRE(failures_known);
+  try {
+    std::rethrow_exception(travel([] { throw Failure{.x = 1, .line = 7}; }));
+  } catch (const Failure& failure) {
+    CHECK(failure.line == 7);
+  }
 }
 
 TEST_CASE("an unknown type arrives as a RemoteError that names it") {
