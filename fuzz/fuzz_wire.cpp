@@ -47,7 +47,7 @@ using Decode = void (*)(ByteView message, std::span<const ByteView> buffers);
 
 template <class T>
 void decode(ByteView message, std::span<const ByteView> buffers) {
-  const mw::Limits limits{.max_depth = 64, .max_bytes = std::uint64_t{64} << 20};
+  const mw::Limits limits{.max_bytes = std::uint64_t{64} << 20};
   try {
     mw::Reader reader(message, buffers, limits);
     const T value = mw::unpack<T>(reader);

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "manyhands/base/error.hpp"
+#include "manyhands/base/stack_space.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define MH_FIBER_ASAN 1
@@ -116,6 +117,9 @@ MH_NO_TSAN void Fiber::leave_for(Fiber& next, [[maybe_unused]] bool for_ever) no
   auto* const exceptions = abi::__cxa_get_globals();
   std::memcpy(static_cast<void*>(&exceptions_), exceptions, sizeof exceptions_);
   std::memcpy(exceptions, &next.exceptions_, sizeof exceptions_);
+  const StackBounds mine = manyhands::detail::stack_in_use;
+  if (next.mapping_ != nullptr)
+    manyhands::detail::stack_in_use = bounds_of_stack(next.stack_bottom_, next.stack_bytes_);
   came_from_ = &next;  // the other side reads and clears it: it knows us, and has to know itself
 #ifdef MH_FIBER_ASAN
   __sanitizer_start_switch_fiber(for_ever ? nullptr : &fake_stack_, next.stack_bottom_, next.stack_bytes_);
@@ -128,6 +132,7 @@ MH_NO_TSAN void Fiber::leave_for(Fiber& next, [[maybe_unused]] bool for_ever) no
   from->context_ = transfer.fctx;
   from->came_from_ = nullptr;
   came_from_ = from;
+  manyhands::detail::stack_in_use = mine;
   arrived();
 }
 

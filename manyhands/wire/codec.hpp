@@ -179,6 +179,7 @@ struct Borrowed<true> {
 
 template <class C>
 void pack_elements(Writer& writer, const C& container) {
+  const Writer::Level level(writer);
   const Borrowed<elements_stay<const C>> borrowed(writer);
   writer.array(container.size());
   for (const auto& element : container) pack_value<typename C::value_type>(writer, element);
@@ -212,7 +213,7 @@ C unpack_sequence(Reader& reader) {
       return out;
     }
   }
-  const Reader::Level level(reader);
+  const Reader::Level level(reader, sizeof(E));
   const std::size_t count = reader.array();
   reader.charge(count * sizeof(E));
   if constexpr (requires { out.reserve(count); }) out.reserve(first_reserve(reader, count, sizeof(E)));
@@ -223,7 +224,7 @@ C unpack_sequence(Reader& reader) {
 template <class C>
 C unpack_set(Reader& reader) {
   using E = typename C::value_type;
-  const Reader::Level level(reader);
+  const Reader::Level level(reader, sizeof(E));
   const std::size_t count = reader.array();
   reader.charge(count * sizeof(E));
   C out;
@@ -241,7 +242,7 @@ template <class C>
 C unpack_map(Reader& reader) {
   using K = typename C::key_type;
   using V = typename C::mapped_type;
-  const Reader::Level level(reader);
+  const Reader::Level level(reader, sizeof(K) + sizeof(V));
   const std::size_t count = reader.map();
   reader.charge(count * (sizeof(K) + sizeof(V)));
   C out;
@@ -267,6 +268,7 @@ void pack_array(Writer& writer, const A& array) {
   if constexpr (size > 0 && bulk_of<E>() != Bulk::no) {
     pack_bulk<E>(writer, &array[0], size);
   } else {
+    const Writer::Level level(writer);
     writer.array(size);
     if constexpr (size > 0) {
       for (const E& element : array) pack_value<E>(writer, element);
@@ -290,7 +292,7 @@ void fill_array(Reader& reader, A& array) {
       return;
     }
   }
-  const Reader::Level level(reader);
+  const Reader::Level level(reader, sizeof(E));
   reader.array_of(size);
   if constexpr (size > 0) {
     for (E& element : array) {
@@ -317,7 +319,7 @@ A unpack_array(Reader& reader) {
     fill_array(reader, out);
     return out;
   } else {
-    const Reader::Level level(reader);
+    const Reader::Level level(reader, sizeof(A));
     reader.array_of(ArrayTraits<A>::size);
     return make_array<A>(reader, std::make_index_sequence<ArrayTraits<A>::size>{});
   }
@@ -328,6 +330,7 @@ A unpack_array(Reader& reader) {
 template <class T>
 void pack_aggregate(Writer& writer, const T& value) {
   constexpr std::size_t count = fields::count_of<T>.fields;
+  const Writer::Level level(writer);
   writer.array(count);
   const auto all = fields::tie(value);
   [&]<std::size_t... I, class... F>(std::index_sequence<I...>, fields::List<F...>) {
@@ -347,7 +350,7 @@ void unpack_into(Reader& reader, F& field) {
 template <class T>
 T unpack_aggregate(Reader& reader) {
   constexpr fields::Count count = fields::count_of<T>;
-  const Reader::Level level(reader);
+  const Reader::Level level(reader, sizeof(T));
   reader.array_of(count.fields);
   if constexpr (count.has_arrays) {
     T value{};
@@ -372,6 +375,7 @@ inline constexpr bool is_std_tuple<std::pair<T, U>> = true;
 template <class T, std::size_t... I>
 void pack_tuple(Writer& writer, const T& value, std::index_sequence<I...>) {
   using std::get;
+  const Writer::Level level(writer);
   const Borrowed<is_std_tuple<T>> borrowed(writer);
   writer.array(sizeof...(I));
   (pack_value<std::tuple_element_t<I, T>>(writer, get<I>(value)), ...);
@@ -379,7 +383,7 @@ void pack_tuple(Writer& writer, const T& value, std::index_sequence<I...>) {
 
 template <class T, std::size_t... I>
 T unpack_tuple(Reader& reader, std::index_sequence<I...>) {
-  const Reader::Level level(reader);
+  const Reader::Level level(reader, sizeof(T));
   reader.array_of(sizeof...(I));
   return T{unpack_value<std::tuple_element_t<I, T>>(reader)...};
 }
@@ -390,6 +394,7 @@ T unpack_tuple(Reader& reader, std::index_sequence<I...>) {
 template <class V, std::size_t... I>
 void pack_variant(Writer& writer, const V& value, std::index_sequence<I...>) {
   if (value.valueless_by_exception()) reject_valueless();
+  const Writer::Level level(writer);
   writer.array(2);
   writer.unsigned_integer(value.index());
   static_cast<void>(
@@ -408,7 +413,7 @@ V unpack_alternative(Reader& reader, std::size_t index) {
 
 template <class V>
 V unpack_variant(Reader& reader) {
-  const Reader::Level level(reader);
+  const Reader::Level level(reader, sizeof(V));
   reader.array_of(2);
   const std::size_t index = reader.unsigned_integer();
   if (index >= std::variant_size_v<V>) reject_alternative(reader, index, std::variant_size_v<V>);
@@ -438,6 +443,7 @@ template <class T>
 inline void pack_value(Writer& writer, const T& value) {
   constexpr Kind kind = kind_of<T>;
   if constexpr (kind == Kind::custom) {
+    const Writer::Level level(writer);
     const Borrowed<false> borrowed(writer);  // whatever it makes may be gone when it returns
     Codec<T>::pack(writer, value);
   } else if constexpr (kind == Kind::null) {
@@ -473,6 +479,7 @@ inline void pack_value(Writer& writer, const T& value) {
     pack_value<typename T::duration::rep>(writer, value.time_since_epoch().count());
   } else if constexpr (kind == Kind::pointer || kind == Kind::optional) {
     if (value) {
+      const Writer::Level level(writer);
       const Borrowed<std::is_lvalue_reference_v<decltype(*value)>> borrowed(writer);
       pack_present<PointeeOf<T>>(writer, *value);
     } else {
@@ -485,6 +492,7 @@ inline void pack_value(Writer& writer, const T& value) {
   } else if constexpr (kind == Kind::tuple) {
     pack_tuple(writer, value, std::make_index_sequence<std::tuple_size_v<T>>{});
   } else if constexpr (kind == Kind::map) {
+    const Writer::Level level(writer);
     const Borrowed<elements_stay<const T>> borrowed(writer);
     writer.map(value.size());
     for (const auto& [key, mapped] : value) {
@@ -510,7 +518,7 @@ template <class T>
 inline T unpack_value(Reader& reader) {
   constexpr Kind kind = kind_of<T>;
   if constexpr (kind == Kind::custom) {
-    const Reader::Level level(reader);
+    const Reader::Level level(reader, sizeof(T));
     return Codec<T>::unpack(reader);
   } else if constexpr (kind == Kind::null) {
     reader.nil();
@@ -551,7 +559,7 @@ inline T unpack_value(Reader& reader) {
   } else if constexpr (kind == Kind::pointer) {
     using E = PointeeOf<T>;
     if (reader.peek() == Type::nil) return reader.nil(), T{};
-    const Reader::Level level(reader);
+    const Reader::Level level(reader, sizeof(E));
     reader.charge(sizeof(E));
     return T(new E(unpack_present<E>(reader)));
   } else if constexpr (kind == Kind::optional) {
@@ -559,7 +567,7 @@ inline T unpack_value(Reader& reader) {
     if (reader.peek() == Type::nil) {
       reader.nil();
     } else {
-      const Reader::Level level(reader);
+      const Reader::Level level(reader, sizeof(T));
       out.emplace(unpack_present<typename T::value_type>(reader));
     }
     return out;

@@ -2,6 +2,7 @@
 
 #define DOCTEST_CONFIG_VOID_CAST_EXPRESSIONS  // CHECK_THROWS_AS of what is [[nodiscard]]
 #include <doctest/doctest.h>
+#include <pthread.h>
 
 #include <chrono>
 #include <complex>
@@ -410,19 +411,93 @@ TEST_CASE("every cut of a message is an error") {
 
 TEST_CASE("bytes after the value are an error") { CHECK_THROWS_AS(unpacked<int>("0102"), WireError); }
 
-TEST_CASE("a value nested deeper than the limit is refused") {
+Node chain(int nodes) {
+  Node node{0, {}, nullptr};
+  for (int i = 1; i < nodes; ++i) node = Node{i, {}, std::make_unique<Node>(std::move(node))};
+  return node;
+}
+
+struct Json;
+using Object = std::map<std::string, Json>;
+using List = std::vector<Json>;
+struct Json {
+  std::variant<std::nullptr_t, double, std::string, List, Object> value;
+};
+
+TEST_CASE("lists and trees of a thousand levels come back as they were") {
+  const Node list = from_bytes<Node>(to_bytes(chain(2000)));
+  int nodes = 0;
+  for (const Node* at = &list; at != nullptr; at = at->next.get()) ++nodes;
+  CHECK(nodes == 2000);
+  Node tree{0, {}, nullptr};
+  for (int i = 0; i < 2000; ++i) {
+    Node up{i, {}, nullptr};
+    up.children.push_back(std::move(tree));
+    tree = std::move(up);
+  }
+  CHECK(from_bytes<Node>(to_bytes(tree)).value == 1999);
+  Json json{1.5};
+  for (int i = 0; i < 500; ++i) json = Json{Object{{"a", Json{List{std::move(json)}}}}};
+  CHECK(from_bytes<Json>(to_bytes(json)).value.index() == 4);
+}
+
+TEST_CASE("a value nested deeper than the limit is refused, on both sides, with limit and remedy") {
   std::string bomb;
-  for (int i = 0; i < 100'000; ++i) bomb += "9301";  // {value, children or next ...
-  CHECK_THROWS_AS(unpacked<Node>(bomb), WireError);
+  for (int i = 0; i < 100'000; ++i) bomb += "930190";  // {value, no children, next ...
+  CHECK_THROWS_WITH_AS(unpacked<Node>(bomb), doctest::Contains("10000 levels, the limit"), WireError);
   std::string children;
   for (int i = 0; i < 100'000; ++i) children += "930191";  // {value, [{value, [...
   CHECK_THROWS_AS(unpacked<Node>(children), WireError);
-  Node deep{0, {}, nullptr};
-  for (int i = 0; i < 20; ++i) deep = Node{i, {}, std::make_unique<Node>(std::move(deep))};
-  const auto message = to_bytes(deep);
+  CHECK_THROWS_WITH_AS(to_bytes(chain(6000)), doctest::Contains("MANYHANDS_MAX_DEPTH"), WireError);
+  const auto message = to_bytes(chain(20));
   CHECK(from_bytes<Node>(message).value == 19);
   Reader shallow(message, {}, {.max_depth = 10});
   CHECK_THROWS_AS(unpack<Node>(shallow), WireError);
+}
+
+struct WideNode {  // whose levels may take much of the stack
+  std::optional<std::array<double, 4096>> numbers;
+  std::unique_ptr<WideNode> next;
+};
+
+TEST_CASE("a message never makes the stack overflow, however little there is of it") {
+  std::string list;
+  for (int i = 0; i < 20'000; ++i) list += "930190";  // {value, no children, next ...
+  std::string wide;
+  for (int i = 0; i < 1000; ++i) wide += "92c0";  // {no numbers, next ...
+  std::string list_error;
+  std::string wide_error;
+  const auto body = [&] {
+    const Limits deep{.max_depth = 1'000'000};
+    const auto list_bytes = from_hex(list);
+    const auto wide_bytes = from_hex(wide);
+    Reader list_reader(list_bytes, {}, deep);
+    Reader wide_reader(wide_bytes, {}, deep);
+    try {
+      static_cast<void>(unpack<Node>(list_reader));
+    } catch (const WireError& e) {
+      list_error = e.what();
+    }
+    try {
+      static_cast<void>(unpack<WideNode>(wide_reader));
+    } catch (const WireError& e) {
+      wide_error = e.what();
+    }
+  };
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  ::pthread_attr_setstacksize(&attributes, std::size_t{2} << 20);
+  pthread_t thread{};
+  auto* const run = +[](void* b) -> void* {
+    (*static_cast<const decltype(body)*>(b))();
+    return nullptr;
+  };
+  REQUIRE(::pthread_create(&thread, &attributes, run, const_cast<void*>(static_cast<const void*>(&body))) ==
+          0);
+  ::pthread_join(thread, nullptr);
+  ::pthread_attr_destroy(&attributes);
+  CHECK(list_error.find("this thread's stack has no room for more") != std::string::npos);
+  CHECK_FALSE(wide_error.empty());  // that, or the end of the message, if the compiler needs little stack
 }
 
 TEST_CASE("huge announced lengths are refused before memory is taken") {

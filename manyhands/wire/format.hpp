@@ -13,6 +13,10 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 
 namespace manyhands::wire {
 
+// How many containers within containers a value may have by default: 10'000, or what the environment variable
+// MANYHANDS_MAX_DEPTH said when it was first asked for.
+std::size_t default_max_depth();
+
 // A threshold that no buffer reaches: everything stays in the message.
 inline constexpr std::size_t never_out_of_band = SIZE_MAX;
 

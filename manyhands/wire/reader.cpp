@@ -4,8 +4,11 @@
 
 #include <cfloat>
 #include <cmath>
+#include <cstdlib>
+#include <optional>
 #include <string>
 
+#include "manyhands/base/log.hpp"
 #include "manyhands/wire/error.hpp"
 
 namespace manyhands::wire {
@@ -98,6 +101,55 @@ void Reader::reject_range(const std::byte* at, Wide wide, bool is_signed, std::s
 void Reader::reject_memory(std::uint64_t bytes) const {
   reject(fmt::format("the value takes {} more bytes of memory, the limit leaves {}", bytes, memory_left_));
 }
+
+void Reader::reject_depth() const { reject(detail::depth_text(max_depth_)); }
+
+void Reader::check_room(StackRoom room) const {
+  if (auto text = detail::room_text(room, max_depth_ - depth_left_)) reject(*text);
+}
+
+// ---- Depth.
+
+std::size_t default_max_depth() {
+  static const std::size_t depth = [] {
+    constexpr std::size_t standard = 10'000;
+    const char* const text = std::getenv("MANYHANDS_MAX_DEPTH");
+    if (text == nullptr) return standard;
+    char* end = nullptr;
+    const unsigned long long wanted = std::strtoull(text, &end, 10);
+    if (end != text && *end == '\0' && wanted > 0) return static_cast<std::size_t>(wanted);
+    log::warn(fmt::format("MANYHANDS_MAX_DEPTH={} is no number of levels; it is {}", text, standard));
+    return standard;
+  }();
+  return depth;
+}
+
+namespace detail {
+
+std::string depth_text(std::size_t max_depth) {
+  return fmt::format(
+      "values are nested deeper than {} levels, the limit; raise it (MANYHANDS_MAX_DEPTH=N in the "
+      "environment, "
+      "wire::Limits::max_depth of a Reader), or keep the nodes of a list or tree in a vector and refer to "
+      "them "
+      "by index",
+      max_depth);
+}
+
+std::optional<std::string> room_text(StackRoom room, std::size_t depth) {
+  constexpr std::size_t on_unknown_stack = 64;
+  if (room == StackRoom::enough || (room == StackRoom::unknown && depth < on_unknown_stack))
+    return std::nullopt;
+  return fmt::format(
+      "values are nested {} levels deep, and {} has no room for more; {}, or keep the nodes of a list or "
+      "tree in "
+      "a vector and refer to them by index",
+      depth, room == StackRoom::none ? "this thread's stack" : "a stack that is not the thread's own",
+      room == StackRoom::none ? "enlarge it (ulimit -s, or the thread's stack size)"
+                              : "do it on the thread's own stack");
+}
+
+}  // namespace detail
 
 // ---- Bytes.
 

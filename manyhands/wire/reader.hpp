@@ -4,21 +4,25 @@
 // Every verb checks type, range and bounds and throws WireError with what was expected, what came, and the
 // offset. Nothing is allocated here, and no count is returned that the bytes left could not hold (each value
 // takes at least one), so that a caller may loop over it. Views are borrowed from the message or its buffers.
+// However deep a message nests, the stack does not overflow: a value that does not fit on it is a WireError.
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
 #include "manyhands/base/bytes.hpp"
+#include "manyhands/base/stack_space.hpp"
 #include "manyhands/wire/format.hpp"
 
 namespace manyhands::wire {
 
 struct Limits {
-  std::size_t max_depth = 64;  // containers within containers
+  std::size_t max_depth = default_max_depth();  // containers within containers
   std::uint64_t max_bytes =
       UINT64_MAX;  // memory that the elements of containers, strings and pointees may take
 };
@@ -52,6 +56,7 @@ class Reader {
         next_(message.data()),
         last_(message.data() + message.size()),
         buffers_(buffers),
+        max_depth_(limits.max_depth),
         depth_left_(limits.max_depth),
         memory_left_(limits.max_bytes) {}
 
@@ -106,11 +111,15 @@ class Reader {
   std::size_t offset() const noexcept { return static_cast<std::size_t>(next_ - first_); }
   std::size_t left() const noexcept { return static_cast<std::size_t>(last_ - next_); }
 
-  // Guards one nested value: throws WireError when max_depth is passed.
+  // Guards one nested value of `size_bytes`: throws WireError when max_depth is passed, or the stack is at
+  // its end.
   class Level {
    public:
-    explicit Level(Reader& reader) : reader_(reader) {
-      if (reader.depth_left_ == 0) reader.reject("values are nested deeper than the limit allows");
+    explicit Level(Reader& reader, std::size_t size_bytes = 0) : reader_(reader) {
+      if (reader.depth_left_ == 0) [[unlikely]]
+        reader.reject_depth();
+      if (const StackRoom room = stack_room(3 * size_bytes); room != StackRoom::enough) [[unlikely]]
+        reader.check_room(room);
       --reader.depth_left_;
     }
     ~Level() { ++reader_.depth_left_; }
@@ -162,14 +171,23 @@ class Reader {
   ByteView buffer(ByteView& body);
   [[noreturn]] void reject_range(const std::byte* at, Wide wide, bool is_signed, std::size_t size);
   [[noreturn]] void reject_memory(std::uint64_t bytes) const;
+  [[noreturn]] void reject_depth() const;
+  void check_room(StackRoom room) const;
 
   const std::byte* first_;
   const std::byte* next_;
   const std::byte* last_;
   std::span<const ByteView> buffers_;
   std::size_t next_buffer_ = 0;  // buffers are referred to in order, each at most once
+  std::size_t max_depth_;
   std::size_t depth_left_;
   std::uint64_t memory_left_;
 };
+
+namespace detail {
+// What is wrong with a value that nests so deep, and what to do; nothing if there is room.
+std::string depth_text(std::size_t max_depth);
+std::optional<std::string> room_text(StackRoom room, std::size_t depth);
+}  // namespace detail
 
 }  // namespace manyhands::wire

@@ -8,6 +8,7 @@
 
 #include "manyhands/base/memory.hpp"
 #include "manyhands/wire/error.hpp"
+#include "manyhands/wire/reader.hpp"
 #include "manyhands/wire/records.hpp"
 
 namespace manyhands::wire {
@@ -86,6 +87,15 @@ void Writer::grow(std::size_t size) {
   next_ = grown + used;
   limit_ = grown + capacity;
   detail::advise_huge_pages(next_, capacity - used);
+}
+
+void Writer::check_depth() const {
+  if (depth_ >= default_max_depth())
+    throw WireError("wire: cannot pack: " + detail::depth_text(default_max_depth()));
+}
+
+void Writer::check_room(StackRoom room) const {
+  if (auto text = detail::room_text(room, depth_)) throw WireError("wire: cannot pack: " + *text);
 }
 
 void Writer::append(ByteView data) {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "manyhands/base/bytes.hpp"
+#include "manyhands/base/stack_space.hpp"
 #include "manyhands/wire/format.hpp"
 
 namespace manyhands::wire {
@@ -104,6 +105,25 @@ class Writer {
   enum class Keep : std::uint8_t { copies, borrows, only_copies };
 
  public:
+  // Guards one nested value, as the Reader's does: what can be written can be read. Throws WireError when
+  // default_max_depth() is passed, or the stack is at its end.
+  class Level {
+   public:
+    explicit Level(Writer& writer) : writer_(writer) {
+      if (writer.depth_ >= max_depth_at_hand) [[unlikely]]
+        writer.check_depth();
+      if (const StackRoom room = stack_room(0); room != StackRoom::enough) [[unlikely]]
+        writer.check_room(room);
+      ++writer.depth_;
+    }
+    ~Level() { --writer_.depth_; }
+    Level(const Level&) = delete;
+    Level& operator=(const Level&) = delete;
+
+   private:
+    Writer& writer_;
+  };
+
   // What happens to out-of-band buffers while it stands: borrowed, unless a scope around it says `copied`.
   enum class Buffers : std::uint8_t { borrowed, copied };
   class Scope {
@@ -142,6 +162,9 @@ class Writer {
     std::memcpy(at + 1, &swapped, sizeof(U));
     next_ = at + 1 + sizeof(U);
   }
+  static constexpr std::size_t max_depth_at_hand = 64;  // from here on the limit is asked for
+  void check_depth() const;
+  void check_room(StackRoom room) const;
   void grow(std::size_t size);
   void wide_integer(std::int64_t value);
   void wide_unsigned(std::uint64_t value);
@@ -161,6 +184,7 @@ class Writer {
   std::vector<ByteView> buffers_;
   std::vector<Copy> copies_;  // of those of buffers_ that are not borrowed
   Keep keep_ = Keep::copies;
+  std::size_t depth_ = 0;
 };
 
 // The Writer of this thread, whose memory is reused; one of its own while that is in use (a Codec that sends
