@@ -89,7 +89,7 @@ class Pool : public Verbs<Pool> {
         "the function's result cannot travel between ranks: make it an aggregate of packable members, or "
         "specialise manyhands::wire::Codec<R>");
     detail::PoolDriver& driver = this->driver();
-    detail::MapRequest request{.thunk = wire::range_thunk<F, T>(), .options = options};
+    detail::MapRequest request{.thunk = wire::range_thunk<F, T>(), .options = this->with_seed(options)};
     wire::Writer writer;
     for (auto&& item : items) {
       const T& value = item;

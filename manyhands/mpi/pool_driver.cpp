@@ -25,6 +25,7 @@ struct PoolDriver::Impl {
     wire::Function thunk;
     std::vector<std::byte> message;
     std::int64_t deadline_ns;
+    std::uint64_t seed;
     std::shared_ptr<WorkReceiver> to;
   };
   struct Job {
@@ -82,6 +83,7 @@ struct PoolDriver::Impl {
         .first = job.next,
         .count = length,
         .deadline_ns = map.options.deadline == Deadline::never ? INT64_MAX : map.options.deadline.count(),
+        .seed = map.options.seed.value_or(0),
         .item_size = static_cast<std::uint32_t>(map.item_size),
         .result_size = map.result_size};
     if (map.item_size != 0) {
@@ -106,6 +108,7 @@ struct PoolDriver::Impl {
     message.add({.kind = RecordKind::call,
                  .id = call.id,
                  .deadline_ns = call.deadline_ns,
+                 .seed = call.seed,
                  .module = call.thunk.module,
                  .offset = call.thunk.offset},
                 call.message);
@@ -258,6 +261,7 @@ void PoolDriver::submit(const wire::Function& thunk, ByteView message, const Cal
        .thunk = thunk,
        .message = {message.begin(), message.end()},
        .deadline_ns = options.deadline == Deadline::never ? INT64_MAX : options.deadline.count(),
+       .seed = options.seed.value_or(0),
        .to = std::move(to)});
   // The others are looked after now and then while tasks are submitted by the thousand.
   if (d.calls.size() < 16 || d.calls.size() % 64 == 0) poll();

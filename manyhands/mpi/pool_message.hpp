@@ -36,6 +36,7 @@ struct Header {
   std::uint64_t count = 0;  // items
   std::uint64_t size_bytes = 0;
   std::int64_t deadline_ns = INT64_MAX;  // how long a call or item may take
+  std::uint64_t seed = 0;                // of a call's or the items' random numbers
   std::int64_t started_ns = 0;
   std::int64_t completed_ns = 0;
   wire::BuildId module;

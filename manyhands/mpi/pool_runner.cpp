@@ -56,6 +56,7 @@ class RangeOfMap final : public wire::RangeIo {
     }
     context_.item = &item_;
     context_.worker = rank;
+    context_.seed = head.seed;
   }
   void starting() override {
     check_deadline();
@@ -128,7 +129,8 @@ void Runner::run_call(const Record& record, Message& answers) {
     const task::Context context{
         .index = static_cast<std::int64_t>(head.id),
         .deadline_at_ns = head.deadline_ns == INT64_MAX ? INT64_MAX : answer.started_ns + head.deadline_ns,
-        .worker = rank_};
+        .worker = rank_,
+        .seed = head.seed};
     const task::ContextScope scope(context);
     wire::Reader reader(record.payload);
     reinterpret_cast<wire::CallThunk>(const_cast<void*>(place_of(head)))(reader, reply);

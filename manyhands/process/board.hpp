@@ -116,6 +116,7 @@ struct alignas(64) Cell {
   std::uint32_t attempt;              // the rest is written by the parent before `queued`
   std::uint64_t number;               // of the call in its pool
   std::int64_t deadline_ns;           // of the run; INT64_MAX without
+  std::uint64_t seed;                 // of its random numbers
   wire::Function thunk;
   std::uint32_t inline_size;  // bytes of `call` in use, if block is 0
   std::uint64_t block;        // a Packet in the parent's region, or 0
@@ -150,6 +151,7 @@ struct alignas(64) Job {
   std::uint32_t chunks;
   std::uint64_t items;
   std::int64_t deadline_ns;  // of one item; INT64_MAX without
+  std::uint64_t seed;        // of the items' random numbers
   wire::Function thunk;
   std::uint64_t state_block;  // Packet with f's state
   std::uint64_t state_size;
@@ -211,6 +213,7 @@ struct alignas(64) WorkerSlot {
   // Written by the crash handler.
   std::atomic<std::uint32_t> crash_frames;  // how many of `crash_stack` are valid
   std::array<void*, 32> crash_stack;
+  std::atomic<std::uint64_t> fault;  // the address that could not be accessed
 };
 
 struct Board {

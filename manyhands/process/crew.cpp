@@ -186,6 +186,7 @@ void Crew::submit(const wire::Function& thunk, const wire::Writer& call, const C
         cell.attempt = 1;
         cell.number = next_number_;
         cell.deadline_ns = options.deadline == Deadline::never ? INT64_MAX : options.deadline.count();
+        cell.seed = options.seed.value_or(0);
         cell.thunk = thunk;
         const CellState queued{.generation = state.generation, .phase = CellPhase::queued};
         // Published by the queue's release; a worker's CAS on the cell acquires.
@@ -297,6 +298,7 @@ MapHandle Crew::start_map(MapRequest request, std::shared_ptr<PendingMap> pendin
         job.chunks = chunks;
         job.items = request.items;
         job.deadline_ns = map.has_deadline ? request.options.deadline.count() : INT64_MAX;
+        job.seed = request.options.seed.value_or(0);
         job.thunk = request.thunk;
         job.state_block = map.state.offset();
         job.state_size = map.state.size();

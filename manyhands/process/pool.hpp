@@ -209,7 +209,7 @@ std::shared_ptr<State> Pool::run_map(const MapOptions& options, F f, Range& item
       "specialise manyhands::wire::Codec<R>");
 
   request.thunk = wire::range_thunk<F, T>();
-  request.options = options;
+  request.options = this->with_seed(options);
   constexpr bool in_one_array = wire::Plain<T> && requires {
     { std::ranges::data(items) } -> std::convertible_to<const T*>;
     std::ranges::size(items);

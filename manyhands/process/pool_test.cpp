@@ -295,6 +295,54 @@ TEST_CASE("a task knows its index, attempt and worker") {
 
 // ---- AsyncResult
 
+std::pair<std::int64_t, std::uint64_t> draw(int) { return {this_task::index(), this_task::rng()()}; }
+using Draws = std::vector<std::pair<std::int64_t, std::uint64_t>>;
+
+template <class Executor>
+Draws streamed(Executor& executor, const std::vector<int>& items, const StreamOptions& options) {
+  Draws draws;
+  for (const auto& one : executor.imap(draw, items, options)) draws.push_back(one);
+  return draws;
+}
+
+// Each verb's numbers, in a row.
+template <class Executor>
+std::vector<Draws> draw_by_every_verb(Executor&& executor) {
+  const std::vector<int> items(100);
+  std::vector<Draws> all{
+      executor.map(draw, items, {.seed = 5}), executor.map(draw, items, {.chunk = 7, .seed = 5}),
+      streamed(executor, items, {.seed = 5}), streamed(executor, items, {.chunk = 10, .seed = 5}),
+      executor.starmap(draw, std::vector<std::tuple<int>>(100), {.seed = 5})};
+  Draws unordered;
+  for (const auto& one : executor.imap_unordered(draw, items, {.chunk = 3, .seed = 5}))
+    unordered.push_back(one);
+  std::ranges::sort(unordered);
+  all.push_back(unordered);
+  all.push_back(executor.map(draw, items));  // seeds of the executor's own
+  all.push_back(executor.map(draw, items));
+  all.push_back(streamed(executor, items, {}));
+  std::vector<AsyncResult<std::uint64_t>> calls;
+  for (int i = 0; i < 20; ++i)
+    calls.push_back(executor.with({.seed = 5}).apply_async([] { return this_task::rng()(); }));
+  Draws applied;
+  for (auto& call : calls) applied.emplace_back(0, call.get());
+  all.push_back(applied);
+  return all;
+}
+
+TEST_CASE("index and random numbers are the item's under every verb, chunk and number of workers") {
+  const auto two = draw_by_every_verb(Pool(2));
+  for (std::size_t verb = 1; verb < 6; ++verb) CHECK(two[verb] == two[0]);
+  std::set<std::uint64_t> distinct;
+  for (const std::size_t verb : {0U, 6U, 7U, 8U, 9U}) {
+    for (const auto& [index, number] : two[verb]) distinct.insert(number);
+  }
+  CHECK(distinct.size() == 420);
+  for (std::size_t i = 0; i < 100; ++i) REQUIRE(two[3][i].first == static_cast<std::int64_t>(i));
+  const auto three = draw_by_every_verb(Pool(3));
+  for (const std::size_t verb : {0U, 3U, 9U}) CHECK(three[verb] == two[verb]);
+}
+
 TEST_CASE("results report times and who ran them") {
   Pool pool(2);
   auto result = pool.map_async(square, numbers(1000));

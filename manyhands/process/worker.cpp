@@ -25,6 +25,7 @@
 #include "manyhands/base/child_process.hpp"
 #include "manyhands/base/forks.hpp"
 #include "manyhands/base/stack_trace.hpp"
+#include "manyhands/base/streams.hpp"
 #include "manyhands/process/board.hpp"
 #include "manyhands/process/crash.hpp"
 #include "manyhands/process/errors.hpp"
@@ -285,7 +286,8 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
       .index = static_cast<std::int64_t>(cell.number),
       .deadline_at_ns = cell.deadline_ns == INT64_MAX ? INT64_MAX : header.started_ns + cell.deadline_ns,
       .attempt = cell.attempt,
-      .worker = static_cast<std::int32_t>(birth_.worker)};
+      .worker = static_cast<std::int32_t>(birth_.worker),
+      .seed = cell.seed};
   const task::ContextScope scope(context);
   const ThrowTracer tracer;
   try {
@@ -413,7 +415,8 @@ void Worker::run_chunk(const ChunkClaim& claim) {
                               .index = -1,
                               .deadline_at_ns = INT64_MAX,
                               .attempt = chunk.attempt,
-                              .worker = static_cast<std::int32_t>(birth_.worker)};
+                              .worker = static_cast<std::int32_t>(birth_.worker),
+                              .seed = job.seed};
   const task::ContextScope scope(context);
   const ThrowTracer tracer;
   comes_after_submission();

@@ -5,6 +5,7 @@
 // else, blocking forms, starmap, streams, options, is made of these here, once.
 
 #include <concepts>
+#include <cstdint>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "manyhands/task/async_result.hpp"
 #include "manyhands/task/items.hpp"
 #include "manyhands/task/stream.hpp"
+#include "manyhands/task/this_task.hpp"
 #include "manyhands/wire/call.hpp"
 
 namespace manyhands {
@@ -38,16 +40,33 @@ class Starred {
   F f_;
 };
 
-// f of each of several items, as one task.
+// f of one item of a stream, with its number.
+template <class F, class T>
+class Numbered {
+ public:
+  using Adapted = F;
+  explicit Numbered(F f) : f_(std::move(f)) {}
+  wire::ResultOf<F, T> operator()(std::int64_t number, T& item) const {
+    const ItemScope scope(number);
+    return wire::call_with(f_, item);
+  }
+  const F& adapted() const noexcept { return f_; }
+
+ private:
+  F f_;
+};
+
+// f of each of several items, as one task; they are numbered from `first` on.
 template <class F, class T>
 class Chunked {
  public:
   using Adapted = F;
   explicit Chunked(F f) : f_(std::move(f)) {}
-  std::vector<wire::ResultOf<F, T>> operator()(std::vector<T>& items) const {
+  std::vector<wire::ResultOf<F, T>> operator()(std::int64_t first, std::vector<T>& items) const {
     std::vector<wire::ResultOf<F, T>> results;
     results.reserve(items.size());
     for (auto&& item : items) {
+      const ItemScope scope(first++);
       if constexpr (std::is_same_v<T, bool>) {
         bool value = item;  // a vector<bool> has no elements to refer to
         results.push_back(wire::call_with(f_, value));
@@ -110,7 +129,8 @@ class Verbs {
   // As apply, without waiting for the result; blocks only while the executor's queue is full.
   template <class F, class... Args>
   auto apply_async(F&& f, Args&&... args) {
-    return self().start_call(CallOptions{}, std::decay_t<F>(std::forward<F>(f)), std::forward<Args>(args)...);
+    return self().start_call(CallOptions{.seed = seeds_.of_call(nullptr)},
+                             std::decay_t<F>(std::forward<F>(f)), std::forward<Args>(args)...);
   }
 
   // The same verbs with options: pool.with({.deadline = 2s}).apply(f, x).
@@ -123,7 +143,9 @@ class Verbs {
     }
     template <class F, class... Args>
     auto apply_async(F&& f, Args&&... args) const {
-      return executor_.start_call(options_, std::decay_t<F>(std::forward<F>(f)), std::forward<Args>(args)...);
+      CallOptions options = options_;
+      options.seed = executor_.seeds_.of_call(options_.seed ? &*options_.seed : nullptr);
+      return executor_.start_call(options, std::decay_t<F>(std::forward<F>(f)), std::forward<Args>(args)...);
     }
 
    private:
@@ -179,6 +201,16 @@ class Verbs {
 
  private:
   Executor& self() noexcept { return static_cast<Executor&>(*this); }
+  // The seed of the next map or stream.
+  std::uint64_t map_seed(const std::optional<std::uint64_t>& given) noexcept {
+    const std::uint64_t next = seeds_.of_map();
+    return given ? *given : next;
+  }
+  MapOptions with_seed(const MapOptions& options) {
+    MapOptions seeded = options;
+    seeded.seed = map_seed(options.seed);
+    return seeded;
+  }
 
   // The input of a stream: kept if it was an rvalue, referred to otherwise.
   template <class Range>
@@ -196,18 +228,21 @@ class Verbs {
     using Value = task::Stored<R>;
     const std::size_t window =
         options.window > 0 ? options.window : 4 * static_cast<std::size_t>(self().size());
-    const CallOptions call{.deadline = options.deadline, .retries = options.retries};
+    const CallOptions call{
+        .deadline = options.deadline, .retries = options.retries, .seed = map_seed(options.seed)};
     auto input =
         std::make_unique<Input<Range>>(std::forward<Range>(items));  // fixed place: `at` refers to `items`
     if constexpr (!std::is_void_v<R>) {
       if (options.chunk > 1) {
         auto submit =
-            [this, call, chunk = options.chunk, input = std::move(input),
-             g = task::Chunked<F, T>(std::move(f))]() -> std::optional<AsyncResult<std::vector<R>>> {
+            [this, call, chunk = options.chunk, input = std::move(input), number = std::int64_t{0},
+             g = task::Chunked<F, T>(std::move(f))]() mutable -> std::optional<AsyncResult<std::vector<R>>> {
           std::vector<T> batch;
           for (; batch.size() < chunk && !input->ended(); ++input->at) batch.emplace_back(*input->at);
           if (batch.empty()) return std::nullopt;
-          return self().start_call(call, g, std::move(batch));
+          const std::int64_t first = number;
+          number += static_cast<std::int64_t>(batch.size());
+          return self().start_call(call, g, first, std::move(batch));
         };
         auto emit = [](std::vector<R> results, std::deque<Value>& out) {
           for (auto&& result : results) out.push_back(std::move(result));
@@ -215,12 +250,12 @@ class Verbs {
         return make_stream<Value, std::vector<R>>(std::move(submit), emit, window, order, options.progress);
       }
     }
-    auto submit = [this, call, input = std::move(input),
-                   f = std::move(f)]() -> std::optional<AsyncResult<R>> {
+    auto submit = [this, call, input = std::move(input), number = std::int64_t{0},
+                   g = task::Numbered<F, T>(std::move(f))]() mutable -> std::optional<AsyncResult<R>> {
       if (input->ended()) return std::nullopt;
       T item(*input->at);
       ++input->at;
-      return self().start_call(call, f, std::move(item));
+      return self().start_call(call, g, number++, std::move(item));
     };
     if constexpr (std::is_void_v<R>) {
       return make_void_stream(std::move(submit), window, order, options.progress);
@@ -251,6 +286,8 @@ class Verbs {
 
   friend Executor;
   Verbs() = default;
+
+  task::Seeds seeds_;
 };
 
 // What can run tasks: ThreadPool, Pool, and the executors to come. An algorithm that takes an Executor runs

@@ -3,6 +3,7 @@
 // 2s}).
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 
 #include "manyhands/base/clock.hpp"
@@ -18,6 +19,9 @@ struct CallOptions {
   // How often a task is run again after its worker process died under it. The task must not mind being run
   // twice. Default: as the pool says (0).
   std::optional<int> retries = {};
+  // Of this_task::rng() in the calls that follow, of which each has a stream of its own, in the order in
+  // which they are submitted. Default: one of the executor's own, the same in each run.
+  std::optional<std::uint64_t> seed = {};
 };
 
 struct MapOptions {
@@ -27,6 +31,9 @@ struct MapOptions {
   std::optional<int> retries = {};       // of one item; see CallOptions
   // Called in the thread that waits, at most ten times a second and once at the end.
   ProgressFunction progress = {};
+  // Of this_task::rng() in the items, of which each has a stream of its own, by its index. Default: another
+  // one for each map of the executor, the same in each run.
+  std::optional<std::uint64_t> seed = {};
 };
 
 struct StreamOptions {
@@ -35,7 +42,8 @@ struct StreamOptions {
   std::size_t window = 0;                // tasks in flight at most; 0: four per worker
   TimeLimit deadline = Deadline::never;  // of one task
   std::optional<int> retries = {};
-  ProgressFunction progress = {};  // called in the thread that iterates
+  ProgressFunction progress = {};          // called in the thread that iterates
+  std::optional<std::uint64_t> seed = {};  // see MapOptions
 };
 
 struct CancelOptions {

@@ -70,7 +70,7 @@ class ThreadPool : public Verbs<ThreadPool> {
     using T = ItemType<Range>;
     using R = wire::ResultOf<F, T>;
     require_open();
-    auto state = std::make_shared<threads::ThreadMap<R, F, T>>(arena_, options, std::move(f),
+    auto state = std::make_shared<threads::ThreadMap<R, F, T>>(arena_, this->with_seed(options), std::move(f),
                                                                kept<T>(std::forward<Range>(items)));
     arena_->post(state);
     return AsyncResult<task::MapValue<R>>(std::move(state));
@@ -104,7 +104,7 @@ auto ThreadPool::map(F&& f, Range&& items, const MapOptions& options) {
     require_open();
     const std::decay_t<F> function(std::forward<F>(f));
     threads::MapRun<R, std::decay_t<F>, T> run(function, std::ranges::data(items), std::ranges::size(items),
-                                               arena_->size(), options);
+                                               arena_->size(), this->with_seed(options));
     task::ProgressTicker ticker(options.progress);
     const auto caller = std::this_thread::get_id();  // who waits for the map, and reports
     std::exception_ptr thrown;                       // by the user's progress function

@@ -20,6 +20,7 @@ MapCounters::MapCounters(std::size_t items, int workers, const MapOptions& optio
                                                ? std::min(options.chunk, items)
                                                : items / (static_cast<std::size_t>(workers) * 256))),
       deadline_(options.deadline),
+      seed_(options.seed.value_or(0)),
       chunks_((items + chunk_size_ - 1) / chunk_size_) {
   started_.released();
 }

@@ -91,6 +91,7 @@ class ThreadCall final : public ArenaState<task::State<R>> {
              Given&&... args)
       : ArenaState<task::State<R>>(std::move(arena)),
         deadline_(options.deadline),
+        seed_(options.seed.value_or(0)),
         number_(number),
         f_(std::move(f)),
         args_(std::forward<Given>(args)...) {}
@@ -105,7 +106,8 @@ class ThreadCall final : public ArenaState<task::State<R>> {
         .index = number_,
         .deadline_at_ns = deadline_ == Deadline::never ? INT64_MAX : started_ns_ + deadline_.count(),
         .attempt = 1,
-        .worker = worker};
+        .worker = worker,
+        .seed = seed_};
     const task::ContextScope scope(context);
     try {
       const auto call = [this](Args&... args) -> decltype(auto) { return wire::call_with(f_, args...); };
@@ -155,6 +157,7 @@ class ThreadCall final : public ArenaState<task::State<R>> {
  private:
   std::atomic<std::uint32_t> stop_{0};
   Duration deadline_;
+  std::uint64_t seed_;
   std::int64_t number_;
   std::int64_t started_ns_ = 0;  // written before finish(), read after
   int worker_ = -1;
@@ -241,6 +244,7 @@ class MapCounters {
   std::size_t items_;
   std::size_t chunk_size_;
   Duration deadline_;
+  std::uint64_t seed_;
   std::int64_t submitted_ns_ = now_ns();
   std::vector<Chunk> chunks_;
   std::atomic<std::uint32_t> stop_{0};
@@ -267,7 +271,8 @@ void MapCounters::run_items(std::size_t index, int worker, const Compute& comput
                         .index = -1,
                         .deadline_at_ns = INT64_MAX,
                         .attempt = 1,
-                        .worker = worker};
+                        .worker = worker,
+                        .seed = seed_};
   const task::ContextScope scope(context);
   try {
     for (std::size_t i = begin; i < end; ++i) {
