@@ -160,7 +160,8 @@ void Crew::on_exited(const WorkerEvent& event, Completions& done) {
                       .signal = WIFSIGNALED(event.status) ? WTERMSIG(event.status) : 0,
                       .exit_code = WIFEXITED(event.status) ? WEXITSTATUS(event.status) : 0,
                       .peak_memory = event.peak_memory,
-                      .stack = crash_stack(view_.slot(worker))};
+                      .stack = crash_stack(view_.slot(worker)),
+                      .fault_address = view_.slot(worker).fault.load()};
     reason = fmt::format("{} before it could run tasks", WorkerDied(death).what());
     if (options_.has_initializer) {
       break_pool(std::make_exception_ptr(
@@ -259,6 +260,7 @@ void Crew::reset_slot(std::uint32_t worker) {
   slot.ring_full.store(0);
   slot.tasks_run.store(0);
   slot.crash_frames.store(0);
+  slot.fault.store(0);
 }
 
 void Crew::on_lost_all(Completions& done) {
@@ -319,7 +321,8 @@ Outcome Crew::loss_of(std::uint32_t worker, const WorkerEvent& event, std::int64
                   .exit_code = WIFEXITED(event.status) ? WEXITSTATUS(event.status) : 0,
                   .out_of_memory = out_of_memory,
                   .peak_memory = event.peak_memory,
-                  .stack = crash_stack(view_.slot(worker))}));
+                  .stack = crash_stack(view_.slot(worker)),
+                  .fault_address = view_.slot(worker).fault.load()}));
   return outcome;
 }
 

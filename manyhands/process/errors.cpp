@@ -8,6 +8,7 @@
 #include "manyhands/shm/barrier.hpp"
 #include "manyhands/shm/lock_errors.hpp"
 #include "manyhands/task/state.hpp"
+#include "manyhands/wire/callable.hpp"
 #include "manyhands/wire/error.hpp"
 #include "manyhands/wire/remote_error.hpp"
 
@@ -50,6 +51,8 @@ std::string death_text(const Death& death) {
     text += fmt::format(" while it ran {} {}", death.in_map ? "item" : "task", death.task);
     if (death.attempt > 1) text += fmt::format(" (attempt {})", death.attempt);
   }
+  if (const std::string capture = wire::captured_pointer_text(death.fault_address); !capture.empty())
+    text += fmt::format(": {}", capture);
   text += fmt::format("; its memory had grown to {} MiB", death.peak_memory >> 20);
   return text;
 }

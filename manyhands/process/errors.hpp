@@ -24,7 +24,8 @@ struct Death {
   bool out_of_memory = false;     // the kernel's OOM killer was at work
   std::uint64_t peak_memory = 0;  // bytes, resident
   std::vector<wire::Function>
-      stack;  // of the crash, innermost first; empty if unknown (SIGKILL, for example)
+      stack;                        // of the crash, innermost first; empty if unknown (SIGKILL, for example)
+  std::uint64_t fault_address = 0;  // of a SIGSEGV: what could not be accessed
 };
 
 // The worker process that ran the task died. The task may have had effects; it was not run again (see

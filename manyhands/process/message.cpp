@@ -1,6 +1,7 @@
 #include "manyhands/process/message.hpp"
 
 #include "manyhands/base/bytes.hpp"
+#include "manyhands/wire/callable.hpp"
 #include "manyhands/wire/error.hpp"
 
 namespace manyhands::process {
@@ -18,6 +19,12 @@ const bool tidies = [] {
   });
   return true;
 }();
+
+// A closure may capture pointers into an Array.
+constexpr wire::SharedMemory memory{
+    .offset_of = [](const void* address) { return shm::offset_of(address); },
+    .address_of = [](std::uint64_t offset) -> void* { return shm::address_of_block(offset); }};
+[[maybe_unused]] const bool registered = wire::register_shared_memory(memory);
 
 }  // namespace
 

@@ -41,7 +41,7 @@ class Initializer {
   Initializer(const F& f) : thunk_(wire::call_thunk<std::decay_t<F>>()) {  // implicit: for {.initializer = f}
     shm::Parcel parcel;
     wire::Writer writer;
-    wire::pack_call<std::decay_t<F>>(writer, f, wire::Reach::other_process);
+    wire::pack_call<std::decay_t<F>>(writer, f, wire::Reach::same_program);
     named_ = parcel.take();
     call_.assign(writer.bytes().begin(), writer.bytes().end());
     given_ = true;

@@ -192,6 +192,49 @@ TEST_CASE("functions: plain, closure, function object, bind") {
             xs) == std::vector<std::string>{"1 m", "2 m"});
 }
 
+class Model {  // maps by a member function, with this captured
+ public:
+  std::vector<double> run(Pool& pool, double k) const {
+    return pool.map([this](double x) { return factor_ * x; }, std::vector<double>{k});
+  }
+  std::vector<double> run_scaled(Pool& pool, double k) const {
+    return pool.map([this, k](double x) { return k * factor_ * x; }, std::vector<double>{1});
+  }
+  std::vector<double> run_without(Pool& pool, double k) const {
+    return pool.map([this, k](double x) { return this == nullptr ? 0 : k * x; }, std::vector<double>{1});
+  }
+
+ private:
+  double factor_ = 2;
+};
+
+TEST_CASE("a captured pointer to the heap is named in an error, at the call or where it is used") {
+  Pool pool(1);
+  const auto model = std::make_unique<Model>();
+  CHECK_THROWS_WITH_AS(model->run(pool, 1), doctest::Contains("bytes 0-7 of its captures"), Error);
+#ifndef __SANITIZE_ADDRESS__  // its own look at the address comes first
+  CHECK_THROWS_WITH_AS(model->run_scaled(pool, 1), doctest::Contains("bytes 0-7 of its captures"),
+                       WorkerDied);
+#else
+  CHECK_THROWS_AS(model->run_scaled(pool, 1), WorkerDied);
+#endif
+  CHECK(model->run_without(pool, 3) == std::vector<double>{3});
+}
+
+TEST_CASE("captured pointers to static data, literals and shared memory lead to the same in a worker") {
+  for (const Start start : {Start::zygote, Start::spawn}) {
+    Pool pool(1, {.start = start});
+    static const int constants[3] = {1, 2, 3};
+    const int* const at = &constants[1];
+    const char* const text = "literal";
+    CHECK(pool.apply([at, text, f = &add](int i) { return f(at[i], text[0]); }, 1) == 3 + 'l');
+    Array<double> array(Shape(100'000));
+    double* const last = array.data() + 99'999;
+    pool.apply([last, k = 5.0] { *last = k; });
+    CHECK(*last == 5.0);
+  }
+}
+
 TEST_CASE("starmap takes tuples and pairs apart") {
   Pool pool(2);
   CHECK(pool.starmap(add, std::vector<std::tuple<int, int>>{{1, 2}, {3, 4}}) == std::vector<int>{3, 7});

@@ -5,13 +5,31 @@
 //   plain function                        -> its Function
 //   captureless lambda, empty object      -> nothing
 //   wire::Codec<F>, packable aggregate    -> packed like any value
-//   other trivially copyable closure      -> its bytes; captured references and pointers do not survive that
+//   other trivially copyable closure      -> its bytes, and what its pointers point to if that is known
+//                                            elsewhere (below)
 //   bind(f, state...)                     -> f as above, and the state packed
 //   snapshot(f)                           -> its address; only for workers forked at the call (Start::fork)
 //
 // Anything else is a static_assert that says so.
+//
+// Pointers and references that a closure captures. The compiler tells whether a closure holds neither these
+// nor unions: then nothing is looked at. Of any other, each aligned word that is no padding and an address of
+// mapped memory is looked at:
+//   - in the program or a shared library (static data, constants, code): it travels as its place there, and
+//   in
+//     the worker points to the same place, which holds what it held when the worker was started;
+//   - in memory shared by the program's processes (an Array's elements): to the same memory, unless the
+//   worker
+//     is no process of this program (MPI);
+//   - any other memory, the heap or a stack, is the caller's own. If the word is certainly a pointer or
+//     reference, this is an Error at the call. If it may also be something that is never looked at (the
+//     payload of an empty optional, unset elements of an array), the worker gets an address that faults at
+//     the first use, and that fault names the capture.
+// So a pointer never leads to other data than it did in the caller, and a closure of values is never refused.
+// Not seen: a pointer within bytes that are not aligned to 8, or that is hidden in an integer.
 
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <new>
 #include <string>
@@ -136,14 +154,62 @@ consteval bool callable_travels() {
 template <class F>
 concept TravellingCallable = callable_travels<std::decay_t<F>>();
 
-// Throws Error if a word of the closure's bytes is an address on this thread's stack: a capture by reference
-// or pointer that another process could not follow. A heuristic: heap and global addresses go unnoticed.
-void refuse_stack_pointers(const void* closure, std::size_t size_bytes);
+// What the receiving process has of this one's memory.
+enum class Reach {
+  other_process,  // nothing but the program and its libraries
+  same_program,   // the memory that the processes of the program share, too
+  forked_now      // all: it is forked at the call
+};
+
+namespace detail {
+
+template <class F>
+struct ByteCopy {
+  unsigned char bytes[sizeof(F)];
+};
+
+// No pointer, reference or union is anywhere in F: such a type cannot be made of bytes in a constant
+// expression. False for some that hold none, either.
+template <class F>
+concept HoldsNoAddress = requires {
+  typename std::bool_constant<(static_cast<void>(__builtin_bit_cast(F, ByteCopy<F>{})), true)>;
+};
+
+// How sure it is that a word of an F that looks like an address is a pointer or reference.
+enum class Surety : std::uint8_t {
+  maybe,
+  if_on_live_stack,  // it holds a reference, or is laid out strangely
+  certain            // a pointer or two, or one and an integer: no room for padding or unset elements
+};
+template <class F>
+inline constexpr Surety surety_of =
+    std::has_unique_object_representations_v<F> && sizeof(F) <= 16 ? Surety::certain
+    : !std::is_standard_layout_v<F>                                ? Surety::if_on_live_stack
+                                                                   : Surety::maybe;
+
+// Packs the closure's bytes, and what its words refer to. Throws Error as said above. Changes the bytes.
+void pack_closure(Writer& writer, MutableByteView closure, Surety surety, Reach reach);
+// Sets the words to what they refer to here.
+void unpack_closure(Reader& reader, MutableByteView closure);
+
+}  // namespace detail
+
 // Throws Error: a Snapshot was given to an executor whose workers do not share the caller's memory.
 [[noreturn]] void refuse_snapshot();
 
-// Whether the receiving process was forked from this one at the call.
-enum class Reach { other_process, forked_now };
+// The memory that the processes of the program share, told by who manages it. Offsets of 0: not in it.
+struct SharedMemory {
+  std::uint64_t (*offset_of)(const void* address);
+  void* (*address_of)(std::uint64_t offset);
+};
+// Once, before the first task. Returns true.
+bool register_shared_memory(const SharedMemory& memory) noexcept;
+
+// What to say of a fault at `address` if it is a captured pointer that an unpacked closure could not have;
+// empty for any other.
+std::string captured_pointer_text(std::uint64_t address);
+// This process reports its faults itself: unpacking installs no handler that writes the text above to stderr.
+void faults_are_reported() noexcept;
 
 template <class F>
 void pack_callable(Writer& writer, const F& f, Reach reach = Reach::other_process) {
@@ -170,17 +236,25 @@ void pack_callable(Writer& writer, const F& f, Reach reach = Reach::other_proces
   } else if constexpr (Packable<F>) {
     pack(writer, f);
   } else {
-    if (reach != Reach::forked_now) refuse_stack_pointers(&f, sizeof f);
+    if constexpr (!detail::HoldsNoAddress<F>) {
+      if (reach != Reach::forked_now) {
+        alignas(F) std::byte copy[sizeof(F)];
+        std::memcpy(copy, &f, sizeof f);
+#if __has_builtin(__builtin_clear_padding)
+        __builtin_clear_padding(reinterpret_cast<F*>(copy));
+#endif
+        detail::pack_closure(writer, copy, detail::surety_of<F>, reach);
+        return;
+      }
+    }
     writer.binary({reinterpret_cast<const std::byte*>(&f), sizeof f});
   }
 }
 
 template <class F>
 F unpack_closure_bytes(Reader& reader) {
-  const ByteView bytes = reader.binary();
-  if (bytes.size() != sizeof(F)) reader.reject("a closure of another size than this build's");
   alignas(F) std::byte copy[sizeof(F)];
-  std::memcpy(copy, bytes.data(), sizeof(F));  // starts the lifetime of the trivially copyable closure
+  detail::unpack_closure(reader, copy);  // starts the lifetime of the trivially copyable closure
   return *std::launder(reinterpret_cast<const F*>(copy));
 }
 
