@@ -150,13 +150,14 @@ TEST_CASE("a pool in a program that has threads and did not call mh::init is ref
   CHECK(program.errors().find("Call mh::init(argc, argv) at the start of main") != std::string::npos);
 }
 
-TEST_CASE("what tasks print through stdio arrives, once") {
+// The lines that a mode of the victim writes to its standard output, a file, sorted.
+std::vector<std::string> printed(const char* mode) {
   const FlagFile output;
   const pid_t child = ::fork();
   if (child == 0) {
-    const int fd = ::open(output.flag().path.c_str(), O_WRONLY | O_TRUNC);
+    const int fd = ::open(output.flag().path.c_str(), O_WRONLY | O_TRUNC | O_APPEND);
     ::dup2(fd, STDOUT_FILENO);
-    ::execl(victim().c_str(), "victim", "print", "unused", nullptr);
+    ::execl(victim().c_str(), "victim", mode, "unused", nullptr);
     ::_exit(127);
   }
   ::waitpid(child, nullptr, 0);
@@ -164,7 +165,17 @@ TEST_CASE("what tasks print through stdio arrives, once") {
   std::vector<std::string> lines;
   for (std::string line; std::getline(file, line);) lines.push_back(line);
   std::sort(lines.begin(), lines.end());
-  CHECK(lines == std::vector<std::string>{"item 1", "item 2", "item 3"});
+  return lines;
+}
+
+TEST_CASE("what tasks print through stdio arrives, once") {
+  CHECK(printed("print") == std::vector<std::string>{"item 1", "item 2", "item 3"});
+}
+
+TEST_CASE("what a program, its tasks and processes print through a std::cout with a buffer arrives, once") {
+  CHECK(printed("print-unsynced") == std::vector<std::string>{"after", "before", "between", "between", "call",
+                                                              "call", "forked", "item 1", "item 1", "item 2",
+                                                              "item 2", "item 3", "item 3", "process"});
 }
 
 }  // namespace

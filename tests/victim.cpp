@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <cstdio>
+#include <iostream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -67,6 +68,18 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
     pool.map([](int i) { std::printf("item %d\n", i); }, std::vector<int>{1, 2, 3});
     return 0;
   }
+  if (mode == "print-unsynced") {
+    for (const mh::Start start : {mh::Start::zygote, mh::Start::fork}) {
+      mh::Pool pool(2, {.start = start});
+      pool.map([](int i) { std::cout << "item " << i << '\n'; }, std::vector<int>{1, 2, 3});
+      pool.apply([] { std::cout << "call\n"; });
+      std::cout << "between\n";
+    }
+    mh::Process{[] { std::cout << "process\n"; }}.join();
+    mh::Process{{.start = mh::Start::fork}, [] { std::cout << "forked\n"; }}.join();
+    std::cout << "after\n";
+    return 0;
+  }
   if (mode == "named") {  // a name in /dev/shm and processes that hold shared memory
     const auto named =
         mh::NamedArray<int>::create("manyhands-test-victim-" + std::to_string(::getpid()), 1000);
@@ -127,6 +140,10 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
 
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "print-unsynced") {
+    std::ios::sync_with_stdio(false);
+    std::cout << "before\n";  // in the buffer when the zygote is forked
+  }
   if (mode != "threads-without-init") {
     mh::init(argc, argv,
              {.on_interrupt = mode == "raise" ? mh::OnInterrupt::raise : mh::OnInterrupt::end_program});

@@ -10,6 +10,7 @@
 #include <exception>
 #include <typeinfo>
 
+#include "manyhands/base/streams.hpp"
 #include "manyhands/mpi/communicator.hpp"
 #include "manyhands/mpi/error.hpp"
 
@@ -32,7 +33,7 @@ void say(std::string_view what) {
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   const std::string line =
       fmt::format("manyhands: rank {} of {} (host {}): {}\n", rank, size, node_name(), what);
-  std::fflush(nullptr);
+  flush_streams();
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
 }
 

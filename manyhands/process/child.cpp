@@ -6,12 +6,12 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <exception>
 #include <string>
 
 #include "manyhands/base/forks.hpp"
 #include "manyhands/base/stack_trace.hpp"
+#include "manyhands/base/streams.hpp"
 #include "manyhands/process/message.hpp"
 #include "manyhands/process/process.hpp"
 #include "manyhands/process/process_record.hpp"
@@ -67,7 +67,7 @@ int run_call(ProcessRecord& record) {
     thunk(reader, reply);
     return 0;
   } catch (...) {
-    std::fflush(nullptr);
+    flush_streams();
     print_error(record.name.data(), std::current_exception());
     return 1;
   }
@@ -116,12 +116,12 @@ void run_process(shm::Offset offset) {
   const int forks_at_birth = forks();
   const int code = run_call(record);
   if (forks() != forks_at_birth) {  // a copy that the function forked and let return
-    std::fflush(nullptr);
+    flush_streams();
     ::_exit(code);
   }
   shm::leave_barriers();  // an orderly end is no death
   if (shm::watching_races()) shm::race::released(offset);
-  std::fflush(nullptr);
+  flush_streams();
   record.exit_code.store(code);
   ::_exit(code);
 }

@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 
 #include "manyhands/base/child_process.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
+#include "manyhands/base/streams.hpp"
 #include "manyhands/process/board.hpp"
 #include "manyhands/process/descendants.hpp"
 #include "manyhands/process/worker.hpp"
@@ -139,7 +139,7 @@ std::unique_ptr<Spawner> fork_workers(const shm::Segment& board, int supervisor_
         "(those of a ThreadPool stay once they have been used)",
         others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
   }
-  std::fflush(nullptr);
+  flush_streams();
   warm_up_stack_trace();
   auto spawner = std::make_unique<ForkSpawner>();
   for (std::uint32_t worker = 0; worker < workers; ++worker) spawner->fork_one(board, supervisor_fd, worker);

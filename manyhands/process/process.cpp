@@ -21,6 +21,7 @@
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/mutex.hpp"
 #include "manyhands/base/own_thread.hpp"
+#include "manyhands/base/streams.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/init.hpp"
 #include "manyhands/process/interrupt.hpp"
@@ -334,7 +335,7 @@ void fork_here(const shm::BlockPtr& block, const std::string& name) {
                     "copy would hold for ever. Use Start::zygote, or start it before other threads run",
                     name, others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
   }
-  std::fflush(nullptr);
+  flush_streams();
   ProcessRecord& record = record_at(block);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();

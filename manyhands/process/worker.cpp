@@ -4,14 +4,12 @@
 #include <fmt/core.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio_ext.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <memory>
@@ -133,10 +131,6 @@ class Worker {
   std::unique_ptr<wire::RangeRunner> runner_;
 };
 
-void flush_output() noexcept {
-  if (__fpending(stdout) > 0) std::fflush(stdout);
-}
-
 void Worker::run() {
   while (slot_.gate.load(std::memory_order_acquire) == 0) static_cast<void>(shm::futex_wait(slot_.gate, 0));
   if (!initialize()) return;
@@ -148,7 +142,7 @@ void Worker::run() {
       return;
     }
     if (!step()) {
-      flush_output();
+      flush_standard_output();
       searcher_.wait();
     }
   }
@@ -189,7 +183,7 @@ bool Worker::initialize() {
     const ThrowTracer tracer;
     thunk(reader, reply);
     copy_.end_copy();
-    flush_output();
+    flush_standard_output();
     return true;
   } catch (...) {
     send_error({.kind = ResultKind::start_failed}, std::current_exception());
@@ -246,7 +240,7 @@ class Worker::CallReply final : public wire::Reply {
   }
   void value(const wire::Writer& writer) override {
     header_.completed_ns = now_ns();
-    flush_output();
+    flush_standard_output();
     worker_.send(header_, writer.bytes(), writer.buffers());
   }
 
@@ -304,7 +298,7 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
   } catch (...) {
     header.kind = ResultKind::error;
     header.completed_ns = now_ns();
-    flush_output();
+    flush_standard_output();
     send_error(header, std::current_exception());
   }
   // The outcome is published: the cell may be another call's by now. Only the slot is ours.
@@ -429,7 +423,7 @@ void Worker::run_chunk(const ChunkClaim& claim) {
     job.stop.store(1, std::memory_order_relaxed);  // a hint to the others; the parent acts on the error
   }
   copy_.end_copy();
-  flush_output();
+  flush_standard_output();
   slot_.started_ns.store(0, std::memory_order_relaxed);
   chunk.completed_ns = now_ns();
   job.done_items.fetch_add(std::min(slot_.item.load(std::memory_order_relaxed), chunk.end) - chunk.begin,
@@ -555,7 +549,7 @@ void run_worker(shm::Segment board, const WorkerBirth& birth) {
   std::array<void*, max_frames> around;
   slot.outer_frames.store(static_cast<std::uint32_t>(capture_stack(around)));
   Worker(board, birth).run();
-  std::fflush(nullptr);
+  flush_streams();
   ::_exit(0);
 }
 

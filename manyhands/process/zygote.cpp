@@ -15,7 +15,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
@@ -27,6 +26,7 @@
 #include "manyhands/base/forks.hpp"
 #include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
+#include "manyhands/base/streams.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/zygote_messages.hpp"
 #include "manyhands/process/zygote_server.hpp"
@@ -159,7 +159,7 @@ void start_zygote() {
   keeper().credentials = own_credentials();
   static const bool takes_leave = std::atexit(take_leave) == 0;
   static_cast<void>(takes_leave);
-  std::fflush(nullptr);   // what is buffered now must not be written again by a copy of the buffer
+  flush_streams();        // what is buffered now must not be written again by a copy of the buffer
   warm_up_stack_trace();  // once for all workers
   birth.door = std::move(zygote_end);
   birth.door_for_workers = FdChannel(UniqueFd(::fcntl(our_end.fd(), F_DUPFD_CLOEXEC, 0)));
