@@ -32,6 +32,7 @@ void flush_streams() noexcept {
 
 void flush_standard_output() noexcept {
   flush(std::cout);
+  flush(std::clog);
   if (__fpending(stdout) > 0) std::fflush(stdout);
 }
 

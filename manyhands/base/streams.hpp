@@ -7,7 +7,7 @@ namespace manyhands {
 // their own after std::ios::sync_with_stdio(false). Before a fork, so that a copy of the buffers does not
 // write it again, and before _exit(). Does not throw.
 void flush_streams() noexcept;
-// As above, for standard output alone; cheap if there is nothing.
+// As above, for standard output and std::clog alone; cheap if there is nothing.
 void flush_standard_output() noexcept;
 
 }  // namespace manyhands

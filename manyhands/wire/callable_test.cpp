@@ -44,8 +44,8 @@ TEST_CASE("plain functions, lambdas and function objects arrive and can be calle
 }
 
 TEST_CASE("bind carries any packable state, and binds around binds") {
-  const auto greet =
-      manyhands::bind([](const std::string& a, const std::string& b) { return a + b; }, std::string("hello "));
+  const auto greet = manyhands::bind([](const std::string& a, const std::string& b) { return a + b; },
+                                     std::string("hello "));
   CHECK(travel(greet)("world") == "hello world");
   CHECK(travel(manyhands::bind(greet, "you"))() == "hello you");
 }
@@ -127,7 +127,9 @@ TEST_CASE("a captured pointer to the heap is refused, with the remedy") {
 }
 
 #pragma GCC diagnostic push
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 TEST_CASE("what lies between and behind the members of a closure is not taken for a pointer") {
   const auto heap = std::make_unique<double>(1);
   for (int i = 0; i < 3; ++i) {
