@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -84,6 +85,33 @@ TEST_CASE("a detached process outlives its program, and nothing outlives it") {
   CHECK(program.alive().size() == 3);  // the process, the zygote, whose child it is, and the zygote's keeper
   at_work->raise();
   CHECK(eventually([&] { return program.alive().empty(); }));
+}
+
+TEST_CASE("the log tells of births, deaths, retries, and waits over a second, and only if asked") {
+  for (const bool asked : {true, false}) {
+    CAPTURE(asked);
+    const FlagFile died;
+    if (asked)
+      ::setenv("MANYHANDS_LOG", "debug", 1);
+    else
+      ::unsetenv("MANYHANDS_LOG");
+    Program program(victim(), {"log", died.flag().path});
+    ::unsetenv("MANYHANDS_LOG");
+    const int status = program.wait();
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+    const std::string text = program.errors();
+    CAPTURE(text);
+    if (!asked) {
+      CHECK(text.empty());
+      continue;
+    }
+    for (const char* part : {"zygote started", "pool of 2 workers opened", "worker 1 (pid ", ") started",
+                             " ended: SIGKILL (Killed)", "goes to another worker, attempt 2: worker ",
+                             "pool of 2 workers closes", "process ", " waits for Lock 'till' at ",
+                             ", held by ", " ended: exit status 0"})
+      CHECK_MESSAGE(text.find(part) != std::string::npos, part);
+  }
 }
 
 // Whether the process has a handler for SIGINT.

@@ -2,8 +2,11 @@
 // work.
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -108,6 +111,32 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
                   },
                   flag};
     p.detach();
+    return 0;
+  }
+  if (mode == "log") {  // what the log tells of: a worker that dies, a task that runs again, a long wait
+    mh::Pool pool(2, {.retries = 1});
+    pool.apply(
+        [](const mh::test::Flag& died) {
+          if (died.count() > 0) return;
+          died.raise();
+          ::raise(SIGKILL);
+        },
+        flag);
+    const mh::Lock lock{{.name = "till"}};
+    const mh::Event taken;
+    const mh::Process holder{[](const mh::Lock& l, const mh::Event& have_it) {
+                               const std::scoped_lock guard(l);
+                               have_it.set();
+                               const auto is_long = [](const auto& wait) { return wait.waited_s > 1.2; };
+                               for (bool over = false; !over;) {
+                                 const auto waits = mh::lock_report().waits;
+                                 over = std::any_of(waits.begin(), waits.end(), is_long);
+                                 std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                               }
+                             },
+                             lock, taken};
+    taken.wait();
+    const std::scoped_lock guard(lock);
     return 0;
   }
   mh::Pool pool(2, {.start = mode == "fork"    ? mh::Start::fork

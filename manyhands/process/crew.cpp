@@ -12,6 +12,7 @@
 
 #include "manyhands/base/cores.hpp"
 #include "manyhands/base/forks.hpp"
+#include "manyhands/base/log.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/fork_spawner.hpp"
 #include "manyhands/process/idle.hpp"
@@ -138,6 +139,7 @@ void Crew::start_workers() {
     view_.board().surroundings = surroundings_->offset();
     spawner_ = open_zygote_pool(*memory_, supervisor_fd_.get(), options_.workers, how, surroundings);
   }
+  log::debug("pool of {} workers opened", options_.workers);
 }
 
 Crew::~Crew() { terminate(); }

@@ -62,6 +62,16 @@ std::vector<wire::Function> crash_stack(const WorkerSlot& slot) {
   return stack;
 }
 
+std::string text_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& known) {
+    return known.what();
+  } catch (...) {
+    return "an exception that is no std::exception";
+  }
+}
+
 std::string seconds_text(std::int64_t ns) { return fmt::format("{:g} s", static_cast<double>(ns) / 1e9); }
 
 }  // namespace
@@ -134,12 +144,14 @@ void Crew::on_started(WorkerEvent& event) {
   state.pid = event.pid;
   state.pidfd = std::move(event.pidfd);
   state.gone = false;
+  log::debug("worker {} (pid {}) started", event.worker, event.pid);
   if (state.kill_reason != KillReason::none) kill_worker(event.worker, state.kill_reason);
 }
 
 void Crew::on_exited(const WorkerEvent& event, Completions& done) {
   const std::uint32_t worker = event.worker;
   WorkerState& state = states_[worker];
+  log::debug("worker {} (pid {}) ended: {}", worker, event.pid, end_text(event.status));
   pump(done);  // what it had published before its end counts
   if (const auto thread = view_.slot(worker).thread.exchange(0); order_ != nullptr && thread != 0) {
     shm::race::joined(thread);
@@ -356,6 +368,8 @@ void Crew::recover_calls(std::uint32_t worker, const WorkerEvent& event, Complet
       cell.state.store(queued.pack(), std::memory_order_release);
       if (view_.board().queue.try_push({.cell = index, .generation = queued.generation})) {
         call.pending->queued({.cell = index, .generation = queued.generation});
+        log::info("task {} goes to another worker, attempt {}: worker {} (pid {}) died", cell.number,
+                  cell.attempt, worker, event.pid);
         continue;
       }
     }
@@ -411,6 +425,8 @@ void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const Wo
   if (!map.ended && item < chunk.end && (!lost || retry) && can_go_on && !closed_ && !broken_) {
     chunk.attempt = lost ? attempt + 1 : attempt;
     chunk.begin = item;
+    log::info("items {} to {} of a map go to another worker, attempt {}: worker {} (pid {}) died", item,
+              chunk.end, chunk.attempt, worker, event.pid);
     // Whether it had been subtracted already is not known: too small a count wakes too often, never too
     // rarely.
     reopen_chunk(view_, claim);
@@ -427,6 +443,7 @@ void Crew::recover_chunk(const ChunkClaim& claim, std::uint32_t worker, const Wo
 void Crew::break_pool(const std::exception_ptr& reason, Completions& done) {
   if (broken_) return;
   broken_ = reason;
+  log::info("pool of {} workers is broken: {}", options_.workers, text_of(reason));
   usable_.store(false);
   for (std::uint32_t index = 0; index < cell_count; ++index) {
     if (calls_[index].pending != nullptr) finish_call(index, {.is_error = true, .error = reason}, done);
@@ -508,6 +525,8 @@ void Crew::kill_worker(std::uint32_t worker, KillReason reason) {
   if (worker >= options_.workers) return;
   WorkerState& state = states_[worker];
   state.kill_reason = reason;
+  log::info("worker {} (pid {}) is killed: its task {}", worker, state.pid,
+            reason == KillReason::deadline ? "is over its deadline" : "was cancelled");
   // A worker may run a task before the news of its start has come: on_started() makes up for it.
   if (state.pid == 0 || spawner_ == nullptr) return;
   // Without a pidfd, for want of a descriptor, its parent does it; so it does where it ends what tasks
@@ -580,6 +599,7 @@ void Crew::shut_down(Workers how) {
   {
     const MutexLock lock(mutex_);
     if (std::exchange(closed_, true)) return;
+    log::debug("pool of {} workers closes", options_.workers);
     usable_.store(false);
     supervisor = std::move(supervisor_);
     if (spawner_ != nullptr && !initializers_finish) spawner_->close();

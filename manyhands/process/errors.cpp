@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/process/pipe.hpp"
@@ -64,6 +65,11 @@ std::string signal_text(int signal) {
   const char* meaning = sigdescr_np(signal);
   if (name == nullptr) return fmt::format("signal {}", signal);
   return fmt::format("SIG{} ({})", name, meaning != nullptr ? meaning : "unknown");
+}
+
+std::string end_text(int status) {
+  return WIFSIGNALED(status) ? signal_text(WTERMSIG(status))
+                             : fmt::format("exit status {}", WEXITSTATUS(status));
 }
 
 WorkerDied::WorkerDied(Death death) : Error(death_text(death)), death_(std::move(death)) {}

@@ -71,5 +71,7 @@ class Interrupted : public Error {
 
 // "SIGSEGV (Segmentation fault)".
 std::string signal_text(int signal);
+// "exit status 3", or the signal's text: what waitpid says of a process's end.
+std::string end_text(int status);
 
 }  // namespace manyhands

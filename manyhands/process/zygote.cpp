@@ -24,6 +24,7 @@
 #include "manyhands/base/clock.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/forks.hpp"
+#include "manyhands/base/log.hpp"
 #include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/base/streams.hpp"
@@ -275,6 +276,7 @@ void ensure_zygote() {
   drop_door();
   wait_for_keeper(Deadline(std::chrono::milliseconds(0)));
   start_zygote();
+  log::debug("zygote started{}", is_gone ? ", in place of one that is gone" : "");
 }
 
 bool zygote_lives() noexcept {

@@ -26,7 +26,9 @@
 #include "manyhands/base/child_process.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/forks.hpp"
+#include "manyhands/base/log.hpp"
 #include "manyhands/process/descendants.hpp"
+#include "manyhands/process/errors.hpp"
 #include "manyhands/process/process_record.hpp"
 #include "manyhands/process/surroundings.hpp"
 #include "manyhands/process/worker.hpp"
@@ -229,6 +231,7 @@ class Zygote {
       }
       const auto peak_memory = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
       if (child.record != 0 && !WIFSTOPPED(status)) {
+        log::debug("process {} ended: {}", pid, end_text(status));
         record_end(child.record, status, peak_memory);
         shm::release(child.record);
       }
@@ -374,6 +377,7 @@ class Zygote {
       return;
     }
     children_[pid] = {.record = request.record, .parent = request.parent};
+    log::debug("process {} started for process {}", pid, request.parent);
     record.pid.store(pid);  // the process itself says when it runs
     shm::futex_wake_all(record.state);
     // Its parent is the program, one of our own, or a process that the user forked: that one must be watched.

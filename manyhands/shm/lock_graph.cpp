@@ -8,6 +8,7 @@
 #include <map>
 #include <utility>
 
+#include "manyhands/base/log.hpp"
 #include "manyhands/base/printable.hpp"
 #include "manyhands/shm/lock_errors.hpp"
 #include "manyhands/shm/lock_state.hpp"
@@ -16,6 +17,7 @@ namespace manyhands::shm {
 namespace {
 
 constexpr std::size_t longest_path = max_threads;
+constexpr std::int64_t long_wait_ns = 1'000'000'000;  // a wait that the log tells of
 
 // The lock at `target`: a Lock, an RLock, or the one that each Value begins with.
 const LockState* lock_in(const HeapView& heap, Offset target) {
@@ -257,6 +259,10 @@ void WaitScope::publish(const Published& wait) noexcept {
 }
 
 void WaitScope::look() {
+  if (!noted_ && now_ns() - own_.since_ns > long_wait_ns) {
+    noted_ = true;
+    if (log::shows(log::Level::debug)) log::debug("{}", describe_wait(token_));
+  }
   if (own_.bounded != 0) return;
   const HeapView heap = own_heap();
   if (const auto cycle = find_cycle(token_, heap); !cycle.empty() && victim_of(cycle) == token_)

@@ -84,7 +84,8 @@ class WaitScope {
   // To be called before the first sleep and after each slice of the wait. Throws DeadlockError if this wait
   // closes a circle, that is if no wait of the circle began later; the others go on as soon as the locks of
   // this thread are released. Says on stderr, once, that a lock has been waited for longer than
-  // MANYHANDS_LOCK_WARN seconds (5; 0: never).
+  // MANYHANDS_LOCK_WARN seconds (5; 0: never). After a second the log tells of any wait
+  // (MANYHANDS_LOG=debug).
   void look();
 
  private:
@@ -101,6 +102,7 @@ class WaitScope {
   Waiting& waiting_;
   bool nested_;
   bool warned_ = false;
+  bool noted_ = false;  // in the log
   Published outer_{};
   Published own_;
 };

@@ -4,6 +4,7 @@
 
 #include "manyhands/base/cores.hpp"
 #include "manyhands/base/error.hpp"
+#include "manyhands/base/log.hpp"
 
 namespace manyhands {
 namespace {
@@ -18,7 +19,9 @@ int checked(int threads) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : arena_(std::make_shared<threads::ThreadArena>(checked(threads))) {}
+ThreadPool::ThreadPool(int threads) : arena_(std::make_shared<threads::ThreadArena>(checked(threads))) {
+  log::debug("pool of {} threads opened", checked(threads));
+}
 
 void ThreadPool::require_open() const {
   arena_->require_threads();
@@ -27,7 +30,7 @@ void ThreadPool::require_open() const {
 
 void ThreadPool::close() {
   arena_->drain();
-  closed_.store(true);
+  if (!closed_.exchange(true)) log::debug("pool of threads closed");
   arena_->callbacks().close();
   arena_->end_idle();
 }
