@@ -487,4 +487,12 @@ TEST_CASE("a result goes with its last handle") {
   CHECK(mh::test::eventually([&] { return alive.expired(); }));
 }
 
+TEST_CASE("where main has ended and other threads go on, the process lives, and holds what it holds") {
+  mh::test::Program program(mh::test::victim(), {"main-ends", "-"});
+  const int status = program.wait();
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(program.errors() == "");
+}
+
 }  // namespace

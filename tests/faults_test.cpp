@@ -386,6 +386,7 @@ TEST_CASE("a queued call can be cancelled, a running one is asked to end") {
   auto queued = pool.apply_async(add, 1, 2);
   REQUIRE(started->wait());
   CHECK(queued.cancel());
+  CHECK(queued.cancel());  // it stays cancelled
   CHECK_THROWS_AS(queued.get(), mh::Cancelled);
   CHECK_FALSE(busy.cancel());
   CHECK(busy.get() == 5);

@@ -1,5 +1,6 @@
 // A program that tests kill, interrupt and starve. usage: victim MODE FLAG; it raises FLAG when it is at
 // work.
+#include <pthread.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -53,6 +54,23 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
     process.join();
     mh::Pool spawned(1, {.start = mh::Start::spawn});
     return pool.apply(inner) == 5 && spawned.apply(inner) == 5 && process.exit_code() == 5 ? 0 : 1;
+  }
+  if (mode == "main-ends") {
+    const mh::Lock lock;
+    const mh::Array<int> data(1000);
+    data[0] = 4711;
+    std::thread([lock, data, main = ::pthread_self()]() mutable {
+      ::pthread_join(main, nullptr);
+      lock.acquire();
+      mh::Process process{[](mh::Lock held, mh::Array<int> seen) {
+                            if (held.acquire(std::chrono::milliseconds(100))) std::_Exit(1);
+                            std::_Exit(seen[0] == 4711 ? 0 : 2);
+                          },
+                          lock, data};
+      process.join();
+      ::_exit(process.exit_code().value_or(3));
+    }).detach();
+    ::pthread_exit(nullptr);
   }
   if (mode == "address-space") {
     rlimit limit{};

@@ -216,7 +216,6 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::uint64_t> fault;  // the address that could not be accessed
 };
 
-  std::atomic<std::uint64_t> fault;  // the address that could not be accessed
 struct Board {
   std::uint32_t workers;
   std::uint32_t cores;                 // that this pool's processes can keep busy

@@ -217,7 +217,7 @@ void Crew::on_failed_start(std::uint32_t worker, const std::string& reason, Comp
     return;
   }
   if (state.failed_starts == 1)
-    log::warn(fmt::format("worker {} could not be started: {}; it is tried again", worker, reason));
+    log::warn("worker {} could not be started: {}; it is tried again", worker, reason);
   const int doublings = std::min(state.failed_starts, failed_starts_allowed) - 1;
   state.start_again_ns = now_ns() + (first_pause_ns << doublings);
   if (supervisor_.running()) wake_supervisor();

@@ -14,11 +14,11 @@
 
 #include "manyhands/base/child_process.hpp"
 #include "manyhands/base/error.hpp"
-#include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/process/board.hpp"
 #include "manyhands/process/descendants.hpp"
+#include "manyhands/process/other_threads.hpp"
 #include "manyhands/process/worker.hpp"
 #include "manyhands/shm/participants.hpp"
 
@@ -132,12 +132,12 @@ class ForkSpawner final : public Spawner {
 }  // namespace
 
 std::unique_ptr<Spawner> fork_workers(const shm::Segment& board, int supervisor_fd, std::uint32_t workers) {
-  if (const int others = foreign_threads(); others > 0) {
+  if (const int others = threads_that_forbid_fork(); others > 0) {
     throw Error(fmt::format(
-        "a pool with Start::fork forks this process at each call, but {} other thread{} run{} in it, whose "
-        "locks a copy would hold for ever. Use Start::zygote, or make the call before other threads run "
-        "(those of a ThreadPool stay once they have been used)",
-        others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
+        "a pool with Start::fork forks this process at each call, but {}, whose locks a copy would hold for "
+        "ever. Use Start::zygote, or make the call before other threads run (those of a ThreadPool stay once "
+        "they have been used)",
+        describe_other_threads(others)));
   }
   flush_streams();
   warm_up_stack_trace();

@@ -20,12 +20,12 @@
 #include "manyhands/base/child_process.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/mutex.hpp"
-#include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/init.hpp"
 #include "manyhands/process/interrupt.hpp"
 #include "manyhands/process/message.hpp"
+#include "manyhands/process/other_threads.hpp"
 #include "manyhands/process/process_record.hpp"
 #include "manyhands/process/zygote.hpp"
 #include "manyhands/shm/lock_graph.hpp"
@@ -328,12 +328,11 @@ void run_forked(shm::Offset record, pid_t parent) {
 }
 
 void fork_here(const shm::BlockPtr& block, const std::string& name) {
-  if (const int others = foreign_threads(); others > 0) {
+  if (const int others = threads_that_forbid_fork(); others > 0) {
     throw Error(
-        fmt::format("process '{}' with Start::fork would be a copy of this process, but {} other thread{} "
-                    "run{} in it, whose locks the "
+        fmt::format("process '{}' with Start::fork would be a copy of this process, but {}, whose locks the "
                     "copy would hold for ever. Use Start::zygote, or start it before other threads run",
-                    name, others, others == 1 ? "" : "s", others == 1 ? "s" : ""));
+                    name, describe_other_threads(others)));
   }
   flush_streams();
   ProcessRecord& record = record_at(block);

@@ -25,10 +25,10 @@
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/forks.hpp"
 #include "manyhands/base/log.hpp"
-#include "manyhands/base/own_thread.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/process/errors.hpp"
+#include "manyhands/process/other_threads.hpp"
 #include "manyhands/process/zygote_messages.hpp"
 #include "manyhands/process/zygote_server.hpp"
 
@@ -263,13 +263,12 @@ void ensure_zygote() {
     is_gone = !zygote_lives();
     // A process that the user forked may outlive the program, as daemon() makes it: with a zygote of its own
     // it depends on nobody.
-    if (!is_gone && (ours || foreign_threads() > 0)) return;
+    if (!is_gone && (ours || threads_that_forbid_fork() > 0)) return;
   }
-  if (const int others = foreign_threads(); others > 0) {
+  if (const int others = threads_that_forbid_fork(); others > 0) {
     throw Error(fmt::format(
-        "worker processes cannot be started now: {} other thread{} run{} in this process, and a fork would "
-        "copy the locks that they hold. {}",
-        others, others == 1 ? "" : "s", others == 1 ? "s" : "",
+        "worker processes cannot be started now: {}, and a fork would copy the locks that they hold. {}",
+        describe_other_threads(others),
         is_gone ? end_of_zygote() + ", and a new one cannot be forked"
                 : "Call mh::init(argc, argv) at the start of main"));
   }

@@ -103,6 +103,7 @@ bool is_current(ThreadToken token, const ThreadSlot& slot) noexcept {
 // State letter and start time from /proc/PID[/task/TID]/stat.
 struct Stat {
   char state = 0;
+  std::uint64_t threads = 0;  // of a process
   std::uint64_t start = 0;
 };
 // unknown: /proc could not be read, as when this process has no descriptor left. That is no sign of death.
@@ -121,6 +122,7 @@ Look read_stat(const char* path, Stat& stat) noexcept {
   for (int field = 3; field < 22 && at != nullptr; ++field) {
     at = std::strchr(at, ' ');
     if (at != nullptr) ++at;
+    if (at != nullptr && field == 19) stat.threads = std::strtoull(at, nullptr, 10);
   }
   stat.start = at != nullptr ? std::strtoull(at, nullptr, 10) : 0;
   return Look::seen;
@@ -149,7 +151,8 @@ bool process_lives(pid_t pid, std::uint64_t start) noexcept {
     case Look::seen:
       break;
   }
-  return is_running(stat) && (start == 0 || stat.start == start);
+  // Where main has ended by pthread_exit(), the process shows as a zombie while its other threads go on.
+  return (is_running(stat) || (stat.state == 'Z' && stat.threads > 1)) && (start == 0 || stat.start == start);
 }
 
 // ---- This process.

@@ -99,7 +99,7 @@ class [[nodiscard]] AsyncResult {
   // Drops the task if it has not started: get() throws Cancelled. A running task is asked to end
   // (this_task::stop_requested()), with {.kill = true} its worker process is killed. Returns whether there
   // will be no result; false if the task had ended or goes on. Does not block.
-  bool cancel(const CancelOptions& options = {}) { return state().cancel(options); }
+  bool cancel(const CancelOptions& options = {}) { return state().cancel_for_good(options); }
 
   // Calls f with the value (f() for void) once it is there, and returns f's result as an AsyncResult of its
   // own. If the task fails, f is not called and the exception is passed on; `on_error(std::exception_ptr)`,

@@ -73,6 +73,13 @@ class StateBase : public std::enable_shared_from_this<StateBase> {
   virtual void wait_any(std::span<StateBase* const> states, const Deadline& deadline) = 0;
   // Drops the task if it has not started, asks it to end if it runs. Returns whether it will have no result.
   virtual bool cancel(const CancelOptions&) { return false; }
+  // The same, and true ever after: a task that was cancelled stays so. Any thread.
+  bool cancel_for_good(const CancelOptions& options) {
+    if (cancelled_.load()) return true;
+    if (!cancel(options)) return false;
+    cancelled_.store(true);
+    return true;
+  }
   virtual Progress progress() const { return {.done = ready() ? 1U : 0U, .total = 1}; }
   virtual std::vector<TaskMetadata> metadata() const { return {}; }
 
@@ -101,6 +108,7 @@ class StateBase : public std::enable_shared_from_this<StateBase> {
   // The continuations, last first; finished() once the outcome is known. Release by finish(), acquire by
   // ready().
   std::atomic<Node*> continuations_{nullptr};
+  std::atomic<bool> cancelled_{false};  // cancel() has returned true
   Handover outcome_;
 };
 
@@ -210,7 +218,7 @@ class LocalState final : public State<T> {
   }
   bool cancel(const CancelOptions& options) override {
     const auto source = source_.lock();
-    return source != nullptr && source->cancel(options);
+    return source != nullptr && source->cancel_for_good(options);
   }
 
  private:

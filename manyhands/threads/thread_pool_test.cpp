@@ -343,6 +343,7 @@ TEST_CASE("queued calls can be cancelled, running ones are asked") {
   auto queued = pool.apply_async(add, 1, 2);
   while (!started) std::this_thread::yield();
   CHECK(queued.cancel());
+  CHECK(queued.cancel());  // it stays cancelled
   CHECK_THROWS_AS(queued.get(), Cancelled);
   CHECK_FALSE(busy.cancel());
   CHECK(busy.get() == 5);

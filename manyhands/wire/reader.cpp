@@ -118,7 +118,7 @@ std::size_t default_max_depth() {
     char* end = nullptr;
     const unsigned long long wanted = std::strtoull(text, &end, 10);
     if (end != text && *end == '\0' && wanted > 0) return static_cast<std::size_t>(wanted);
-    log::warn(fmt::format("MANYHANDS_MAX_DEPTH={} is no number of levels; it is {}", text, standard));
+    log::warn("MANYHANDS_MAX_DEPTH={} is no number of levels; it is {}", text, standard);
     return standard;
   }();
   return depth;
