@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "manyhands/base/bytes.hpp"
@@ -31,10 +32,24 @@ struct Trailer {
 };
 static_assert(sizeof(Trailer) <= page);
 
-// The name goes with its last holder.
+// What a block of kind `name` holds: the object, and behind it its path in /dev/shm, zero-terminated. Whole
+// before the object has the name.
+struct Named {
+  dev_t device;
+  ino_t inode;
+
+  char* path() noexcept { return reinterpret_cast<char*>(this + 1); }
+};
+
+// The name goes with its last holder, if it is still that object's: it may never have got it, and others may
+// have it.
 const bool tidies = [] {
-  on_last_release(BlockKind::name,
-                  [](Offset block) { ::shm_unlink(reinterpret_cast<const char*>(address_of_block(block))); });
+  on_last_release(BlockKind::name, [](Offset block) {
+    auto& named = at<Named>(block);
+    struct stat info{};
+    if (::stat(named.path(), &info) == 0 && info.st_dev == named.device && info.st_ino == named.inode)
+      ::unlink(named.path());
+  });
   return true;
 }();
 
@@ -43,7 +58,29 @@ std::string path_of(const std::string& name) {
   if (name.empty() || name.size() > 200 || name.find_first_of(forbidden) != std::string::npos ||
       name == "." || name == "..")
     throw Error(fmt::format("'{}' cannot name shared memory: 1 to 200 characters without '/' and NUL", name));
-  return "/" + name;
+  return "/dev/shm/" + name;
+}
+
+// An object in /dev/shm that has no name yet, so that it goes with whoever is killed before it has one.
+UniqueFd make_nameless(const std::string& name) {
+  UniqueFd fd(::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd) throw_errno(fmt::format("create the named array '{}' in /dev/shm", name));
+  return fd;
+}
+
+// Gives the object its name, in one step. Throws Error if the name is taken.
+void give_name(int fd, const std::string& path, const std::string& name) {
+  std::array<char, 32> itself{};
+  std::snprintf(itself.data(), itself.size(), "/proc/self/fd/%d", fd);
+  if (::linkat(AT_FDCWD, itself.data(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) return;
+  // Without /proc; this way needs a privilege on older systems.
+  if (errno == ENOENT && ::linkat(fd, "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) == 0) return;
+  if (errno == EEXIST)
+    throw Error(
+        fmt::format("create the named array '{}': the name is taken by a program that runs; use open(), or "
+                    "another name",
+                    name));
+  throw_errno(fmt::format("create the named array '{}'", name));
 }
 
 // The trailer of an object of ours; false if it is none.
@@ -88,23 +125,18 @@ std::shared_ptr<NamedMemory> NamedMemory::create(const std::string& name, const 
   static_cast<void>(tidies);
   const std::string path = path_of(name);
   std::size_t bytes = 0;
+  if (shape.count() == 0)
+    throw Error(
+        fmt::format("create the named array '{}' of no elements: it must have at least one, as memory "
+                    "under a name cannot be empty",
+                    name));
   if (__builtin_mul_overflow(shape.count(), element.size, &bytes) || bytes > std::size_t{1} << 60)
     throw ResourceExhausted(fmt::format("an array of {} elements of {} bytes is larger than any memory",
                                         shape.count(), element.size));
   require_memory(bytes, "a NamedArray");
   remove_orphaned_names();
-  const UniqueFd fd(::shm_open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!fd) {
-    if (errno == EEXIST)
-      throw Error(
-          fmt::format("create the named array '{}': the name is taken by a program that runs; use open(), or "
-                      "another name",
-                      name));
-    throw_errno(fmt::format("create the named array '{}'", name));
-  }
+  const UniqueFd fd = make_nameless(name);
   auto memory = std::shared_ptr<NamedMemory>(new NamedMemory(name, shape));
-  memory->owned_ = Block::create(path.size() + 1, BlockKind::name);
-  std::memcpy(memory->owned_->data(), path.c_str(), path.size() + 1);
   memory->mapped_ = round_up(bytes, page) + page;
   // /dev/shm may be smaller than the memory: find out now, and not by a SIGBUS later.
   if (const int error = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(memory->mapped_)); error != 0) {
@@ -117,13 +149,23 @@ std::shared_ptr<NamedMemory> NamedMemory::create(const std::string& name, const 
       .magic = magic, .owner = this_process_start(), .element = element, .rank = shape.rank(), .extents = {}};
   for (std::size_t axis = 0; axis < shape.rank(); ++axis) trailer.extents[axis] = shape[axis];
   std::memcpy(memory->data_ + memory->mapped_ - page, &trailer, sizeof trailer);
+  // All is whole, and who tidies up knows of it, before the name is there: at no moment would a kill leave a
+  // name that nobody removes.
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0) throw_errno(fmt::format("create the named array '{}'", name));
+  memory->owned_ = Block::create(sizeof(Named) + path.size() + 1, BlockKind::name);
+  auto& named = at<Named>(memory->owned_->offset());
+  std::memcpy(named.path(), path.c_str(), path.size() + 1);
+  named.device = info.st_dev;
+  named.inode = info.st_ino;
+  give_name(fd.get(), path, name);
   return memory;
 }
 
 std::shared_ptr<NamedMemory> NamedMemory::open(const std::string& name, const ElementType& element) {
   const std::string path = path_of(name);
   remove_orphaned_names();
-  const UniqueFd fd(::shm_open(path.c_str(), O_RDWR | O_CLOEXEC, 0));
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) {
     if (errno == ENOENT)
       throw Error(fmt::format("open the named array '{}': no program that runs has created it", name));

@@ -8,7 +8,7 @@
 //
 //   multiprocessing.shared_memory.SharedMemory("temperatures").buf
 //
-// The name goes with the last handle of the program that created it, also if its processes were killed: the
+// The name goes with the last handle of the program that created it, whenever its processes are killed: the
 // zygote removes it, or, if that was killed too or never started, the next program that creates or opens a
 // named array. Who has it mapped keeps the memory. Layout of the object: [ elements, row-major ][ padding to
 // 4096 bytes ][ trailer of 4096 bytes: owner, shape, element ].
@@ -64,7 +64,7 @@ class NamedArray {
 
  public:
   // Zeros under a new name. Throws Error if the name is taken or no name (1 to 200 characters without '/'),
-  // ResourceExhausted if the memory is not there.
+  // or if there are no elements, ResourceExhausted if the memory is not there.
   static NamedArray create(const std::string& name, const Shape& shape) {
     return NamedArray(shm::NamedMemory::create(name, shape, element()));
   }

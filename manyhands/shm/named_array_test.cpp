@@ -7,7 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
+#include <random>
 #include <string>
 
 namespace manyhands {
@@ -55,7 +57,50 @@ TEST_CASE("the name of a killed creator goes when another named array is made") 
   CHECK_FALSE(exists(name));
 }
 
+TEST_CASE("a creator that is killed at any step leaves no name behind") {
+  std::minstd_rand random(20'26);
+  const auto left = [](const std::string& prefix) {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/dev/shm"))
+      count += entry.path().filename().string().starts_with(prefix) ? 1U : 0U;
+    return count;
+  };
+  for (int round = 0; round < 200; ++round) {
+    CAPTURE(round);
+    const std::string prefix = name_for_test("steps-") + std::to_string(round) + "-";
+    std::array<int, 2> started{};
+    REQUIRE(::pipe(started.data()) == 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (int i = 0;; ++i) {
+        const auto a = NamedArray<char>::create(prefix + std::to_string(i), 300'000);
+        if (i == 0) static_cast<void>(!::write(started[1], "x", 1));
+      }
+    }
+    char byte = 0;
+    CHECK(::read(started[0], &byte, 1) == 1);
+    ::usleep(static_cast<useconds_t>(random() % 500));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ::close(started[0]);
+    ::close(started[1]);
+    shm::remove_orphaned_names();  // as the next program does that creates or opens one
+    REQUIRE(left(prefix) == 0);
+  }
+}
+
+TEST_CASE("a name that is taken stays its owner's, whoever else wanted it") {
+  const std::string name = name_for_test("taken");
+  const auto first = NamedArray<int>::create(name, 1);
+  for (int i = 0; i < 3; ++i) CHECK_THROWS_AS(NamedArray<int>::create(name, 1), Error);
+  CHECK(exists(name));
+}
+
 TEST_CASE("names and memory that cannot be are errors") {
+  CHECK_THROWS_WITH_AS(NamedArray<int>::create(name_for_test("none"), 0), doctest::Contains("of no elements"),
+                       Error);
+  CHECK_THROWS_AS(NamedArray<int>::create(name_for_test("none"), {3, 0}), Error);
   for (const char* name : {"", "a/b", "..", "/x"}) CHECK_THROWS_AS(NamedArray<int>::create(name, 1), Error);
   CHECK_THROWS_AS(NamedArray<int>::create(std::string("a\0b", 3), 1), Error);
   CHECK_THROWS_AS(NamedArray<int>::create(name_for_test("large"), std::size_t{1} << 50), ResourceExhausted);
