@@ -170,14 +170,15 @@ class ThreadArena::Jobs final : public Visit, public std::enable_shared_from_thi
   void wait_for_all() {
     std::vector<Job*> own;
     collect(here.frames, this, own);
-    std::erase_if(own, [](Job* job) { return job->spared_.exchange(true); });
-    if (!own.empty()) {
-      spared_.fetch_add(own.size());
-      notify();
+    // Counted, for several threads may be in the same job, as in the items of a map.
+    for (Job* job : own) {
+      if (job->spared_.fetch_add(1) == 0) spared_.fetch_add(1);
     }
+    notify();
     wait([this] { return left() <= spared_.load(); }, {}, {});
-    spared_.fetch_sub(own.size());
-    for (Job* job : own) job->spared_.store(false);
+    for (Job* job : own) {
+      if (job->spared_.fetch_sub(1) == 1) spared_.fetch_sub(1);
+    }
   }
 
   void run(const std::shared_ptr<Loop>& loop) {
