@@ -18,10 +18,10 @@ std::int64_t index() noexcept;
 
 // The task's own random numbers: the stream of an item depends on the map's seed (MapOptions::seed) and the
 // item's index, that of a call on the call's seed, and on nothing else: not on the worker, their number, the
-// chunk, or the attempt. So a run can be repeated on any machine. A std::mt19937_64 that a std::seed_seq of
-// the two seeds, made at the first use in a task (2 microseconds); valid until the task, or the item, ends.
-// Its period is 2^19937, and the starts of two streams of a run coincide with a probability of 2^-64 or less,
-// for seed and index are mixed to 128 bits. Not for cryptography. Outside of tasks: a generator of the
+// chunk, or the attempt. So a run can be repeated on any machine. A std::mt19937_64 whose state SplitMix64
+// fills from both, made at the first use in an item (a few microseconds); valid until the item, or call,
+// ends. Its period is 2^19937 - 1; the streams of one seed all start in different states, so that they do not
+// overlap in practice. Not for cryptography. Outside of tasks: a generator of the
 // thread, seeded by std::random_device.
 std::mt19937_64& rng();
 // A number that is the task's own in the same sense, to seed another generator with.
