@@ -196,6 +196,10 @@ std::vector<std::string> printed(const char* mode) {
   return lines;
 }
 
+TEST_CASE("a captured pointer into memory mapped shared before mh::init leads to it in tasks and processes") {
+  CHECK(printed("map-before-init") == std::vector<std::string>{"2.5 3.5"});
+}
+
 TEST_CASE("what tasks print through stdio arrives, once") {
   CHECK(printed("print") == std::vector<std::string>{"item 1", "item 2", "item 3"});
 }

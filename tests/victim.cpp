@@ -1,6 +1,7 @@
 // A program that tests kill, interrupt and starve. usage: victim MODE FLAG; it raises FLAG when it is at
 // work.
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -29,6 +30,8 @@ void nest(const mh::test::Flag& flag, int) {
   mh::Pool inner(2);
   inner.map(mh::bind(work_for_ever, flag), std::vector<int>(2));
 }
+
+double* before_init = nullptr;  // shared memory of the program's own
 
 int run(const std::string& mode, const mh::test::Flag& flag) {
   if (mode == "threads-without-init") {
@@ -99,6 +102,13 @@ int run(const std::string& mode, const mh::test::Flag& flag) {
     mh::Process{[] { std::cout << "process\n"; }}.join();
     mh::Process{{.start = mh::Start::fork}, [] { std::cout << "forked\n"; }}.join();
     std::cout << "after\n";
+    return 0;
+  }
+  if (mode == "map-before-init") {
+    mh::Pool pool(1);
+    pool.apply([at = before_init, k = 2.5] { *at = k; });
+    mh::Process{[at = before_init] { at[1] = 3.5; }}.join();
+    std::printf("%g %g\n", before_init[0], before_init[1]);
     return 0;
   }
   if (mode == "named") {  // a name in /dev/shm and processes that hold shared memory
@@ -190,6 +200,10 @@ int main(int argc, char** argv) {
   if (mode == "print-unsynced") {
     std::ios::sync_with_stdio(false);
     std::cout << "before\n";  // in the buffer when the zygote is forked
+  }
+  if (mode == "map-before-init") {
+    before_init = static_cast<double*>(
+        ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   }
   if (mode != "threads-without-init") {
     mh::init(argc, argv,

@@ -175,9 +175,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
 
   std::uint32_t workers() const noexcept { return options_.workers; }
   const CrewOptions& options() const noexcept { return options_; }
-  wire::Reach reach() const noexcept {
-    return options_.start == Start::fork ? wire::Reach::forked_now : wire::Reach::same_program;
-  }
+  wire::Reach reach() const noexcept { return reach_of(options_.start); }
   std::vector<int> pids() MH_EXCLUDES(mutex_);  // of the workers that run now, by number; 0: none
   // Items per chunk: as wanted (0: about 256 chunks per worker), and never more than Board::max_chunks
   // chunks.

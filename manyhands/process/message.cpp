@@ -1,6 +1,7 @@
 #include "manyhands/process/message.hpp"
 
 #include "manyhands/base/bytes.hpp"
+#include "manyhands/process/inherited.hpp"
 #include "manyhands/wire/callable.hpp"
 #include "manyhands/wire/error.hpp"
 
@@ -23,7 +24,8 @@ const bool tidies = [] {
 // A closure may capture pointers into an Array.
 constexpr wire::SharedMemory memory{
     .offset_of = [](const void* address) { return shm::offset_of(address); },
-    .address_of = [](std::uint64_t offset) -> void* { return shm::address_of_block(offset); }};
+    .address_of = [](std::uint64_t offset) -> void* { return shm::address_of_block(offset); },
+    .is_inherited = is_inherited};
 [[maybe_unused]] const bool registered = wire::register_shared_memory(memory);
 
 }  // namespace

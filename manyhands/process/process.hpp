@@ -104,7 +104,7 @@ class Process {
     const shm::Parcel parcel;
     wire::Writer writer(process_out_of_band_from);
     const std::tuple<wire::Travelling<Args>...> values(std::forward<Args>(args)...);
-    const auto reach = options.start == Start::fork ? wire::Reach::forked_now : wire::Reach::same_program;
+    const auto reach = process::reach_of(options.start);
     std::apply([&](const auto&... value) { wire::pack_call<Fn>(writer, f, reach, value...); }, values);
     life_ = process::start_process(
         options, {wire::call_thunk<Fn, wire::Travelling<Args>...>(), writer, parcel.blocks()});

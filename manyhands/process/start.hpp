@@ -1,5 +1,7 @@
 #pragma once
 
+#include "manyhands/wire/callable.hpp"
+
 namespace manyhands {
 
 // Where processes come from.
@@ -8,5 +10,16 @@ enum class Start {
   fork,    // forked from the caller at each call: any closure works, each call pays for the forks
   spawn,   // the program started anew: nothing inherited; needs mh::init
 };
+
+namespace process {
+
+// What such a process has of its starter's memory.
+constexpr wire::Reach reach_of(Start start) noexcept {
+  return start == Start::fork     ? wire::Reach::forked_now
+         : start == Start::zygote ? wire::Reach::forked_before
+                                  : wire::Reach::same_program;
+}
+
+}  // namespace process
 
 }  // namespace manyhands

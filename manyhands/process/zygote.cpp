@@ -28,6 +28,7 @@
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/process/errors.hpp"
+#include "manyhands/process/inherited.hpp"
 #include "manyhands/process/other_threads.hpp"
 #include "manyhands/process/zygote_messages.hpp"
 #include "manyhands/process/zygote_server.hpp"
@@ -160,6 +161,7 @@ void start_zygote() {
   keeper().credentials = own_credentials();
   static const bool takes_leave = std::atexit(take_leave) == 0;
   static_cast<void>(takes_leave);
+  note_mappings();
   flush_streams();        // what is buffered now must not be written again by a copy of the buffer
   warm_up_stack_trace();  // once for all workers
   birth.door = std::move(zygote_end);

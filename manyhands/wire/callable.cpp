@@ -109,7 +109,8 @@ void pack_closure(Writer& writer, MutableByteView closure, Surety surety, Reach 
     const bool on_stack = value >= stack.low && value < stack.high;
     Reference reference{
         .word = word, .memory = on_stack ? Memory::stack : Memory::other, .place = {}, .offset = 0};
-    if (!on_stack && reach == Reach::same_program && shared_memory != nullptr)
+    const bool is_ours = reach == Reach::same_program || reach == Reach::forked_before;
+    if (!on_stack && is_ours && shared_memory != nullptr)
       reference.offset = shared_memory->offset_of(address);
     if (reference.offset != 0) {
       reference.memory = Memory::shared;
@@ -121,6 +122,9 @@ void pack_closure(Writer& writer, MutableByteView closure, Surety surety, Reach 
         // in no module
       }
     }
+    if (reference.memory == Memory::other && reach == Reach::forked_before && shared_memory != nullptr &&
+        shared_memory->is_inherited(address))
+      continue;
     const bool is_own = reference.memory == Memory::stack || reference.memory == Memory::other;
     const bool is_live = on_stack && value >= live_from;
     if (is_own && (surety == Surety::certain || (surety == Surety::if_on_live_stack && is_live)))

@@ -20,7 +20,8 @@
 //     the worker points to the same place, which holds what it held when the worker was started;
 //   - in memory shared by the program's processes (an Array's elements): to the same memory, unless the
 //   worker
-//     is no process of this program (MPI);
+//     is no process of this program (MPI); the same for memory mapped shared, and files mapped for reading,
+//     before the zygote was forked;
 //   - any other memory, the heap or a stack, is the caller's own. If the word is certainly a pointer or
 //     reference, this is an Error at the call. If it may also be something that is never looked at (the
 //     payload of an empty optional, unset elements of an array), the worker gets an address that faults at
@@ -158,6 +159,7 @@ concept TravellingCallable = callable_travels<std::decay_t<F>>();
 enum class Reach {
   other_process,  // nothing but the program and its libraries
   same_program,   // the memory that the processes of the program share, too
+  forked_before,  // and what cannot have changed since it, or its zygote, was forked
   forked_now      // all: it is forked at the call
 };
 
@@ -197,10 +199,11 @@ void unpack_closure(Reader& reader, MutableByteView closure);
 // Throws Error: a Snapshot was given to an executor whose workers do not share the caller's memory.
 [[noreturn]] void refuse_snapshot();
 
-// The memory that the processes of the program share, told by who manages it. Offsets of 0: not in it.
+// The memory that the processes of the program share, told by who manages it.
 struct SharedMemory {
-  std::uint64_t (*offset_of)(const void* address);
+  std::uint64_t (*offset_of)(const void* address);  // 0: not in it
   void* (*address_of)(std::uint64_t offset);
+  bool (*is_inherited)(const void* address);  // the same in every fork of the zygote
 };
 // Once, before the first task. Returns true.
 bool register_shared_memory(const SharedMemory& memory) noexcept;
