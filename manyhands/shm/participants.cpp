@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -106,9 +107,26 @@ struct Stat {
   std::uint64_t threads = 0;  // of a process
   std::uint64_t start = 0;
 };
-// unknown: /proc could not be read, as when this process has no descriptor left. That is no sign of death.
+// gone: /proc does not have it, which is no sign of death by itself: /proc may not be there, as in a chroot,
+// or not show the processes of others. unknown: it could not be read, as when this process has no descriptor
+// left.
 enum class Look { gone, seen, unknown };
+
+// Whether /proc is that of this process's pid namespace. Looked at once.
+bool proc_is_ours() noexcept {
+  static std::atomic<int> known{0};  // 1: yes, 2: no
+  int now = known.load(std::memory_order_relaxed);
+  if (now == 0) {
+    std::array<char, 16> target{};
+    const ssize_t size = ::readlink("/proc/self", target.data(), target.size() - 1);
+    now = size < 0 || std::atol(target.data()) == ::getpid() ? 1 : 2;
+    known.store(now, std::memory_order_relaxed);
+  }
+  return now == 1;
+}
+
 Look read_stat(const char* path, Stat& stat) noexcept {
+  if (!proc_is_ours()) return Look::unknown;
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return errno == ENOENT || errno == ESRCH ? Look::gone : Look::unknown;
   std::array<char, 1024> text{};
@@ -141,16 +159,25 @@ bool is_running(const Stat& stat) noexcept {
   return stat.state != 'Z' && stat.state != 'X' && stat.state != 'x';
 }
 
+// Whether there is a process of that number that has not ended, without /proc. In doubt it is taken to live:
+// what it holds stays its own.
+bool process_exists(pid_t pid) noexcept {
+  const int saved = errno;
+  bool exists = false;
+  if (const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); fd >= 0) {
+    pollfd ended{.fd = fd, .events = POLLIN, .revents = 0};  // readable for a zombie, too
+    exists = ::poll(&ended, 1, 0) <= 0;
+    ::close(fd);
+  } else {
+    exists = errno != ESRCH && (::kill(pid, 0) == 0 || errno != ESRCH);
+  }
+  errno = saved;
+  return exists;
+}
+
 bool process_lives(pid_t pid, std::uint64_t start) noexcept {
   Stat stat;
-  switch (read_process_stat(pid, stat)) {
-    case Look::gone:
-      return false;
-    case Look::unknown:
-      return ::kill(pid, 0) == 0 || errno != ESRCH;
-    case Look::seen:
-      break;
-  }
+  if (read_process_stat(pid, stat) != Look::seen) return process_exists(pid);
   // Where main has ended by pthread_exit(), the process shows as a zombie while its other threads go on.
   return (is_running(stat) || (stat.state == 'Z' && stat.threads > 1)) && (start == 0 || stat.start == start);
 }
@@ -287,8 +314,8 @@ bool thread_lives(ThreadToken token, const Tables& where) noexcept {
   if (tid == 0 || pid == tid) return process_lives(pid, slot.process_start.load(std::memory_order_relaxed));
   if (!process_lives(pid, slot.process_start.load(std::memory_order_relaxed))) return false;
   Stat stat;
-  const Look look = read_thread_stat(pid, tid, stat);
-  if (look != Look::seen) return look == Look::unknown;
+  if (read_thread_stat(pid, tid, stat) != Look::seen)
+    return ::syscall(SYS_tgkill, pid, tid, 0) == 0 || errno != ESRCH;
   const std::uint64_t start = slot.start.load(std::memory_order_relaxed);
   return is_running(stat) && (start == 0 || stat.start == start);
 }

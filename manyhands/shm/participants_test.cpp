@@ -2,14 +2,23 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
 #include <thread>
 
 #include "manyhands/shm/block.hpp"
+#include "manyhands/shm/lock.hpp"
+#include "manyhands/shm/lock_errors.hpp"
+#include "tests/primitives.hpp"
 #include "tests/support.hpp"
 
 namespace manyhands::shm {
@@ -101,6 +110,62 @@ TEST_CASE("sites are interned once and described by file, line and function") {
   CHECK(text.find("participants_test.cpp:" + std::to_string(here.line())) != std::string::npos);
   CHECK(describe(0) == "an unknown line");
   CHECK(describe(max_sites + 5) == "an unknown line");
+}
+
+// Goes into the folder, where no /proc is; false if the system does not allow it.
+bool leave_proc(const std::string& folder) {
+  const auto go = [&] { return ::chroot(folder.c_str()) == 0 && ::chdir("/") == 0; };
+  return (go() || (::unshare(CLONE_NEWUSER) == 0 && go())) && ::access("/proc/self", F_OK) != 0;
+}
+
+TEST_CASE("without /proc what a live process or thread holds stays its own, and a dead one is found out") {
+  const test::Words words;
+  std::string folder = std::filesystem::temp_directory_path() / "manyhands-test-XXXXXX";
+  REQUIRE(::mkdtemp(folder.data()) != nullptr);
+  test::Child world([=] {
+    if (!leave_proc(folder)) ::_exit(77);
+    const auto require = [](bool condition, int code) {
+      if (!condition) ::_exit(code);
+    };
+    const Lock lock;
+    test::Child holder([=] {
+      lock.lock();
+      words[0] = 1;
+      for (;;) ::pause();
+    });
+    require(test::eventually([&] { return words[0] == 1; }), 2);
+    require(!lock.acquire(std::chrono::milliseconds(200)), 3);  // looks several times whether it lives
+    require(is_alive(lock.state().owner()), 4);
+    sweep();
+    require(live_processes() >= 2 && lock.locked(), 5);
+
+    const Lock other;
+    std::atomic<bool> ends{false};
+    std::thread thread([&] {
+      other.lock();
+      words[1] = 1;
+      while (!ends) std::this_thread::yield();
+      other.unlock();
+    });
+    require(test::eventually([&] { return words[1] == 1; }), 6);
+    require(!other.acquire(std::chrono::milliseconds(200)), 7);
+    ends = true;
+    thread.join();
+
+    holder.signal(SIGKILL);  // and nobody reaps it
+    try {
+      lock.lock();
+      ::_exit(8);
+    } catch (const LockAbandoned&) {
+    }
+  });
+  const int status = world.wait();
+  ::rmdir(folder.c_str());
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+    MESSAGE("not tested: this user may not chroot");
+    return;
+  }
+  CHECK(status == 0);
 }
 
 }  // namespace
