@@ -170,14 +170,18 @@ class ThreadArena::Jobs final : public Visit, public std::enable_shared_from_thi
   void wait_for_all() {
     std::vector<Job*> own;
     collect(here.frames, this, own);
-    // Counted, for several threads may be in the same job, as in the items of a map.
-    for (Job* job : own) {
-      if (job->spared_.fetch_add(1) == 0) spared_.fetch_add(1);
+    {
+      const std::lock_guard lock(mutex_);
+      for (Job* job : own) {
+        if (job->spared_++ == 0) spared_.fetch_add(1);
+      }
     }
     notify();
-    wait([this] { return left() <= spared_.load(); }, {}, {});
+    const bool outside = own.empty();
+    wait([&] { return left() <= (outside ? 0 : spared_.load()); }, {}, {});
+    const std::lock_guard lock(mutex_);
     for (Job* job : own) {
-      if (job->spared_.fetch_sub(1) == 1) spared_.fetch_sub(1);
+      if (--job->spared_ == 0) spared_.fetch_sub(1);
     }
   }
 
@@ -337,6 +341,18 @@ class ThreadArena::Jobs final : public Visit, public std::enable_shared_from_thi
   // There is work: another thread comes, if a seat is free. Throws ResourceExhausted if it cannot be started.
   void call_thread() {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // the push comes before the look at who drains
+    const std::uint32_t before = starts_.load();
+    if (before % 2 == 0 && drainers_.load() >= threads_ && starts_.load() == before) return;
+    // One after the other: a seat that is counted for a thread which then cannot be started must not keep
+    // others from the error.
+    const std::lock_guard lock(start_mutex_);
+    struct Attempt {
+      explicit Attempt(std::atomic<std::uint32_t>& count) : starts(count) { starts.fetch_add(1); }
+      ~Attempt() { starts.fetch_add(1); }
+      Attempt(const Attempt&) = delete;
+      Attempt& operator=(const Attempt&) = delete;
+      std::atomic<std::uint32_t>& starts;
+    } const attempt(starts_);
     if (!add_drainer()) return;
     try {
       // If all spare threads wait, the first that goes on looks at the queue.
@@ -487,7 +503,9 @@ class ThreadArena::Jobs final : public Visit, public std::enable_shared_from_thi
                                               // while threads that waited go on
   alignas(64) std::atomic<int> spinners_{0};  // drainers that found the queue empty and look again
   alignas(64) std::atomic<int> waiters_{0};   // threads in or before woken_; written under mutex_
-  std::atomic<std::size_t> spared_{0};        // jobs that run in threads in wait_for_all()
+  std::atomic<std::size_t> spared_{0};        // jobs that those in wait_for_all() belong to
+  std::mutex start_mutex_;                    // held while a thread is called
+  std::atomic<std::uint32_t> starts_{0};      // counts up under start_mutex_; odd while a thread is called
   std::mutex mutex_;
   std::condition_variable woken_;
   std::vector<int> taken_;  // by worker number: seats that have it; guarded by mutex_

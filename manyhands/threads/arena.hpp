@@ -47,7 +47,7 @@ class Job {
  private:
   friend class ThreadArena;
   std::atomic<bool> claimed_{false};
-  std::atomic<int> spared_{0};  // threads in it that wait for all others to end; see ThreadArena::drain()
+  int spared_ = 0;  // how many wait in ThreadArena::drain() that it has to wait for; guarded by the arena
 };
 
 // A loop over chunks that several threads may work on. Shared with those that come when it is over.
