@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <list>
 #include <mutex>
 #include <system_error>
 #include <utility>
@@ -243,16 +244,23 @@ class ThreadArena::Jobs final : public Visit, public std::enable_shared_from_thi
   void notify() {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // what is waited for was published before this look
     if (waiters_.load(std::memory_order_relaxed) == 0) return;
-    {
-      const std::lock_guard lock(mutex_);
-    }  // a waiter is either before its check or asleep
-    woken_.notify_all();
+    const std::lock_guard lock(mutex_);  // a waiter is either before its check or asleep
+    // Only those whose wait is over: there may be hundreds.
+    for (Waiter* waiter : asleep_) {
+      if ((*waiter->done)()) waiter->woken.notify_one();
+    }
   }
 
   WorkerThreads& workers() noexcept { return workers_; }
 
  private:
-  // A chair's number, shared only if more threads go on than there are chairs.
+  // A thread in wait().
+  struct Waiter {
+    const std::function<bool()>* done;
+    std::condition_variable woken;
+  };
+
+  // A seat's number, shared only if more threads go on than there are seats.
   class Number {
    public:
     explicit Number(Jobs& jobs) : jobs_(jobs) {
@@ -461,16 +469,19 @@ class ThreadArena::Jobs final : public Visit, public std::enable_shared_from_thi
         const bool nobody_comes = drainers_.load() == 0;
         if (nobody_comes || (what.jobs.size() == 1 && slices >= patience)) return job;
       }
+      Waiter self{&done, {}};
       std::unique_lock lock(mutex_);
+      const auto place = asleep_.insert(asleep_.end(), &self);
       waiters_.fetch_add(1);
       if (job != nullptr) {
-        woken_.wait_for(lock, std::min(slice, deadline.left()), done);
+        self.woken.wait_for(lock, std::min(slice, deadline.left()), done);
       } else if (deadline.bounded()) {
-        woken_.wait_for(lock, deadline.left(), done);
+        self.woken.wait_for(lock, deadline.left(), done);
       } else {
-        woken_.wait(lock, done);
+        self.woken.wait(lock, done);
       }
       waiters_.fetch_sub(1);
+      asleep_.erase(place);
       lock.unlock();
       if (done() || deadline.passed()) return nullptr;
     }
@@ -502,13 +513,13 @@ class ThreadArena::Jobs final : public Visit, public std::enable_shared_from_thi
   alignas(64) std::atomic<int> drainers_{0};  // seats that are taken, or about to be; more than threads_
                                               // while threads that waited go on
   alignas(64) std::atomic<int> spinners_{0};  // drainers that found the queue empty and look again
-  alignas(64) std::atomic<int> waiters_{0};   // threads in or before woken_; written under mutex_
+  alignas(64) std::atomic<int> waiters_{0};   // threads in asleep_; written under mutex_
   std::atomic<std::size_t> spared_{0};        // jobs that those in wait_for_all() belong to
   std::mutex start_mutex_;                    // held while a thread is called
   std::atomic<std::uint32_t> starts_{0};      // counts up under start_mutex_; odd while a thread is called
   std::mutex mutex_;
-  std::condition_variable woken_;
-  std::vector<int> taken_;  // by worker number: seats that have it; guarded by mutex_
+  std::list<Waiter*> asleep_;  // guarded by mutex_
+  std::vector<int> taken_;     // by worker number: seats that have it; guarded by mutex_
 };
 
 class ThreadArena::Impl {
