@@ -262,9 +262,10 @@ const AnyLock& any_lock_of(const L& lockable) {
 }
 
 template <class... L>
-void lock_all(const std::source_location& where, L&... lockables) {
+void lock_all(const std::source_location& where, const void* caller, L&... lockables) {
   if (current_scheduler() != nullptr) [[unlikely]] {
-    AnyLock::take_all_scheduled(std::array{&any_lock_of(lockables)...}, intern(where));
+    AnyLock::take_all_scheduled(std::array{&any_lock_of(lockables)...},
+                                caller != nullptr ? site_of_caller(caller) : intern(where));
     const auto note = [&where]<class One>(One& lockable) {
       if constexpr (IsGuard<One>::value) lockable.owned(where);
     };
@@ -279,25 +280,35 @@ void lock_all(const std::source_location& where, L&... lockables) {
 
 namespace std {
 
+#if !defined(__clang__)
 template <manyhands::shm::SharedLockable A, manyhands::shm::SharedLockable B>
 void lock(A& a, B& b, const source_location& where = source_location::current()) {
-  manyhands::shm::lock_all(where, a, b);
+  manyhands::shm::lock_all(where, nullptr, a, b);
 }
 template <manyhands::shm::SharedLockable A, manyhands::shm::SharedLockable B,
           manyhands::shm::SharedLockable C>
 void lock(A& a, B& b, C& c, const source_location& where = source_location::current()) {
-  manyhands::shm::lock_all(where, a, b, c);
+  manyhands::shm::lock_all(where, nullptr, a, b, c);
 }
 template <manyhands::shm::SharedLockable A, manyhands::shm::SharedLockable B,
           manyhands::shm::SharedLockable C, manyhands::shm::SharedLockable D>
 void lock(A& a, B& b, C& c, D& d, const source_location& where = source_location::current()) {
-  manyhands::shm::lock_all(where, a, b, c, d);
+  manyhands::shm::lock_all(where, nullptr, a, b, c, d);
 }
-template <manyhands::shm::SharedLockable A, manyhands::shm::SharedLockable B,
-          manyhands::shm::SharedLockable C, manyhands::shm::SharedLockable D,
-          manyhands::shm::SharedLockable E, manyhands::shm::SharedLockable... More>
-void lock(A& a, B& b, C& c, D& d, E& e, More&... more) {  // no place behind a pack
-  manyhands::shm::lock_all(source_location::current(), a, b, c, d, e, more...);
+template <class A, class B, class C, class D, class E, class... More>
+  requires(manyhands::shm::SharedLockable<A> && manyhands::shm::SharedLockable<B> &&
+           manyhands::shm::SharedLockable<C> && manyhands::shm::SharedLockable<D> &&
+           manyhands::shm::SharedLockable<E> && (manyhands::shm::SharedLockable<More> && ...))
+[[gnu::noinline]] void lock(A& a, B& b, C& c, D& d, E& e, More&... more) {  // no place behind a pack
+  manyhands::shm::lock_all(source_location::current(), __builtin_return_address(0), a, b, c, d, e, more...);
 }
+#else  // to which the others are ambiguous with the standard's
+template <class A, class B, class... More>
+  requires(manyhands::shm::SharedLockable<A> && manyhands::shm::SharedLockable<B> &&
+           (manyhands::shm::SharedLockable<More> && ...))
+[[gnu::noinline]] void lock(A& a, B& b, More&... more) {
+  manyhands::shm::lock_all(source_location::current(), __builtin_return_address(0), a, b, more...);
+}
+#endif
 
 }  // namespace std
