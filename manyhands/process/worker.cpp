@@ -242,6 +242,7 @@ class Worker::CallReply final : public wire::Reply {
     header_.completed_ns = now_ns();
     flush_standard_output();
     worker_.send(header_, writer.bytes(), writer.buffers());
+    worker_.writer_.clear();  // it may hold copies
   }
 
  private:
@@ -342,6 +343,7 @@ class Worker::MapIo final : public wire::RangeIo {
   void result(std::uint64_t index, const wire::Writer& writer) override {
     const auto now = now_ns();
     worker_.send(header(ResultKind::item_value, index, now), writer.bytes(), writer.buffers());
+    worker_.writer_.clear();  // it may hold copies
   }
   ResultHeader header(ResultKind kind, std::uint64_t index, std::int64_t now) const {
     return {.kind = kind,

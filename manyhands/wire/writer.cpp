@@ -14,10 +14,10 @@
 namespace manyhands::wire {
 namespace {
 
-constexpr std::size_t check_memory_from = std::size_t{64} << 20;
 constexpr std::size_t max_length = UINT32_MAX;  // of a MessagePack string, binary, array, map or extension
 constexpr std::size_t align_from = 64;          // data of fewer bytes is not worth padding
 constexpr std::size_t max_pad = 15;
+constexpr std::size_t check_memory_from = std::size_t{64} << 20;  // bytes
 
 // Writes `size` bytes; scribbles over 8.
 std::byte* put_be(std::byte* at, std::uint64_t value, std::size_t size) {
@@ -181,7 +181,7 @@ void Writer::reference(std::int8_t type, ByteView data, ByteView meta) {
   append(head);
   append(meta);
   if (keep_ != Keep::borrows) {
-    if (data.size() >= check_memory_from) require_memory(data.size(), "the copy of an array that is packed");
+    if (data.size() >= check_memory_from) require_memory(data.size(), "a copy of what a Codec packs");
     copies_.push_back(std::make_unique_for_overwrite<std::byte[]>(data.size()));
     if (!data.empty()) std::memcpy(copies_.back().get(), data.data(), data.size());
     data = {copies_.back().get(), data.size()};
