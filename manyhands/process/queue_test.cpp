@@ -391,10 +391,13 @@ using Waiter = void (*)(Handle, Texts);
 // knows the handle, too, but waits for the end of the others.
 template <class Handle>
 std::vector<std::string> errors_of(Waiter<Handle> wait, const Handle& handle, int count) {
-  Process victim{[](const Handle&) {
+  Event has_it;
+  Process victim{[](const Handle&, const Event& told) {
+                   told.set();
                    for (;;) ::pause();
                  },
-                 handle};
+                 handle, has_it};
+  has_it.wait();
   Texts texts(16);
   std::vector<Process> waiters;
   for (int i = 0; i < count; ++i) waiters.emplace_back(wait, handle, texts);
