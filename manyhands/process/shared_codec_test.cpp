@@ -69,6 +69,7 @@ TEST_CASE("an Array made in a worker outlives it as a result") {
 
 TEST_CASE("results that nobody asks for are given back") {
   const Array<double> first(1);  // with which this process's list of what it holds begins
+  const Pool other(1);           // with which it keeps the surroundings of workers
   const auto before = shm::heap_statistics().allocated;
   {
     Pool pool(1);

@@ -180,8 +180,11 @@ struct ExceptionCodec {
 // wire::Codec<E>), or derives from std::exception and can be made from a std::string: struct ParseError :
 // std::runtime_error {...}. If such an E has members of its own, name those that its constructor does not
 // set:
-//   const bool known = mh::register_exception<ParseError>();
-//   const bool known_too = mh::register_exception<CodedError, &CodedError::code>();
+//   struct CodedError : std::runtime_error {
+//     using runtime_error::runtime_error;
+//     int code = 0;
+//   };
+//   const bool known = mh::register_exception<CodedError, &CodedError::code>();
 // An exception whose what() would be another one when it is made again arrives as a RemoteError with the
 // right text. Call this in every process before the first task, best as above through a namespace-scope
 // constant. Returns true. Any thread.
