@@ -165,7 +165,7 @@ void start_zygote() {
   flush_streams();        // what is buffered now must not be written again by a copy of the buffer
   warm_up_stack_trace();  // once for all workers
   birth.door = std::move(zygote_end);
-  birth.door_for_workers = FdChannel(UniqueFd(::fcntl(our_end.fd(), F_DUPFD_CLOEXEC, 0)));
+  birth.door_for_workers = std::move(our_end);  // and for us
   // No handler of the program's runs in a copy that is not the program.
   sigset_t all;
   ::sigfillset(&all);
@@ -181,7 +181,7 @@ void start_zygote() {
   keeper().owner = ::getpid();
   keeper().status.reset();
   birth.door.close();  // so that we see the end of the zygote, not of our own copy
-  if (!wait_for_birth(our_end)) {
+  if (!wait_for_birth(birth.door_for_workers)) {
     wait_for_keeper({});
     throw Error("worker processes cannot be started: " + end_of_zygote() + " before it served");
   }
@@ -189,7 +189,7 @@ void start_zygote() {
   wait_for_keeper({});  // which leaves at once there
 #endif
   must_stay.store(false);
-  adopt_zygote_door(UniqueFd(::fcntl(our_end.fd(), F_DUPFD_CLOEXEC, 0)));
+  adopt_zygote_door(UniqueFd(::fcntl(birth.door_for_workers.fd(), F_DUPFD_CLOEXEC, 0)));
 }
 
 // What a request carries with it, and says of its sender.
