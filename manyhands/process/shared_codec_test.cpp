@@ -69,7 +69,8 @@ TEST_CASE("an Array made in a worker outlives it as a result") {
 
 TEST_CASE("results that nobody asks for are given back") {
   const Array<double> first(1);  // with which this process's list of what it holds begins
-  const Pool other(1);           // with which it keeps the surroundings of workers
+  static_cast<void>(
+      Pool(1).apply(counted, std::size_t{1}));  // with which it keeps the surroundings of workers
   const auto before = shm::heap_statistics().allocated;
   {
     Pool pool(1);
