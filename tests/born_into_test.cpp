@@ -217,10 +217,6 @@ TEST_CASE("a low limit of descriptors that the program raises later holds for no
         }) == "");
 }
 
-// For limits that do not hold for root.
-void become_nobody() {
-  require(::setgroups(0, nullptr) == 0 && ::setgid(65534) == 0 && ::setuid(65534) == 0, "setuid");
-}
 pid_t own_zygote() {
   const mh::Value<int> parent(0);
   mh::Process process{[](const mh::Value<int>& to) { to = ::getppid(); }, parent};
@@ -229,6 +225,11 @@ pid_t own_zygote() {
 }
 
 #if !defined(__SANITIZE_THREAD__)  // which starts a thread itself, and keeps the zygote elsewhere
+// For limits that do not hold for root.
+void become_nobody() {
+  require(::setgroups(0, nullptr) == 0 && ::setgid(65534) == 0 && ::setuid(65534) == 0, "setuid");
+}
+
 TEST_CASE("what cannot be started for lack of processes is an error, and the next try works") {
   if (::geteuid() != 0) return;
   CHECK(run_apart([] {
