@@ -37,7 +37,9 @@ TEST_CASE("a thread with a small stack knows it") {
   REQUIRE(::pthread_create(&thread, &attributes, body, &depth) == 0);
   ::pthread_join(thread, nullptr);
   ::pthread_attr_destroy(&attributes);
+#if !defined(__SANITIZE_THREAD__)  // which takes most of a small stack
   CHECK(depth > 50);
+#endif
   CHECK(depth < 512);
 }
 
