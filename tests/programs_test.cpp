@@ -20,6 +20,12 @@ using mh::test::victim;
 
 namespace {
 
+#if defined(__SANITIZE_THREAD__)  // where the zygote is forked twice, as the tool wants it
+constexpr bool has_keeper = false;
+#else
+constexpr bool has_keeper = true;
+#endif
+
 // The files in /dev/shm that may be manyhands'.
 std::set<std::string> names_of_ours() {
   std::set<std::string> names;
@@ -82,7 +88,8 @@ TEST_CASE("a detached process outlives its program, and nothing outlives it") {
   const int status = program.wait();
   CHECK(WIFEXITED(status));
   REQUIRE(at_work->wait(1));
-  CHECK(program.alive().size() == 3);  // the process, the zygote, whose child it is, and the zygote's keeper
+  // The process, the zygote, whose child it is, and the zygote's keeper.
+  CHECK(program.alive().size() == (has_keeper ? 3U : 2U));
   at_work->raise();
   CHECK(eventually([&] { return program.alive().empty(); }));
 }
@@ -166,8 +173,8 @@ TEST_CASE("when the zygote is killed, waiting calls get an error that says so") 
   CHECK(WEXITSTATUS(status) == 1);
   const std::string errors = program.errors();
   CAPTURE(errors);
-  CHECK(errors.find("the zygote, from which worker processes are started, was killed by SIGKILL") !=
-        std::string::npos);
+  CHECK(errors.find(std::string("the zygote, from which worker processes are started, ") +
+                    (has_keeper ? "was killed by SIGKILL" : "is gone")) != std::string::npos);
   CHECK(eventually([&] { return program.alive().empty(); }));
 }
 
