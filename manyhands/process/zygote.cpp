@@ -186,7 +186,8 @@ void start_zygote() {
     throw Error("worker processes cannot be started: " + end_of_zygote() + " before it served");
   }
 #if defined(__SANITIZE_THREAD__)
-  wait_for_keeper({});  // which leaves at once there
+  wait_for_keeper({});  // which leaves at once there, and does not know how the zygote ends
+  keeper().status.reset();
 #endif
   must_stay.store(false);
   adopt_zygote_door(UniqueFd(::fcntl(birth.door_for_workers.fd(), F_DUPFD_CLOEXEC, 0)));
