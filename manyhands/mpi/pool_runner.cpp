@@ -59,12 +59,11 @@ class RangeOfMap final : public wire::RangeIo {
     context_.seed = head.seed;
   }
   void starting() override {
-    check_deadline();
     item_started_ns_ = now_ns();
     context_.deadline_at_ns = item_started_ns_ + deadline_ns_;
   }
-  void check_deadline() const {
-    if (item_started_ns_ == 0 || now_ns() - item_started_ns_ <= deadline_ns_) return;
+  void computed() override {
+    if (now_ns() - item_started_ns_ < deadline_ns_) return;
     throw DeadlineExceeded(fmt::format("an item of the map took {} ms, longer than its deadline of {} ms",
                                        (now_ns() - item_started_ns_) / 1'000'000, deadline_ns_ / 1'000'000));
   }
@@ -135,7 +134,7 @@ void Runner::run_call(const Record& record, Message& answers) {
     wire::Reader reader(record.payload);
     reinterpret_cast<wire::CallThunk>(const_cast<void*>(place_of(head)))(reader, reply);
     answer.completed_ns = now_ns();
-    if (answer.completed_ns - answer.started_ns > head.deadline_ns)
+    if (answer.completed_ns - answer.started_ns >= head.deadline_ns)
       throw DeadlineExceeded(fmt::format("the task took {} ms, longer than its deadline of {} ms",
                                          (answer.completed_ns - answer.started_ns) / 1'000'000,
                                          head.deadline_ns / 1'000'000));
@@ -172,7 +171,6 @@ void Runner::run_range(const Record& record, Message& answers) {
     const Known& known = functions_.at(head.id);
     if (known.error) std::rethrow_exception(known.error);
     known.function->run(io);
-    io.check_deadline();
     answer.completed_ns = now_ns();
     answers.add(answer, io.results());
   } catch (...) {

@@ -442,6 +442,25 @@ TEST_CASE("a map can be cancelled while it runs") {
   CHECK(pool.apply(add, 1, 1) == 2);
 }
 
+TEST_CASE("an item that returns when it is asked to stop at its deadline has no value") {
+  Pool pool(2);
+  const std::vector<int> items(3);
+  const MapOptions options{.chunk = 3, .deadline = std::chrono::milliseconds(2)};
+  const auto until_asked = [] {
+    while (!this_task::stop_requested()) {
+    }
+  };
+  for (int i = 0; i < 10; ++i) {
+    const auto nothing = [=](int) { until_asked(); };
+    CHECK_THROWS_AS(pool.map(nothing, items, options), DeadlineExceeded);
+    const auto plain = [=](int x) { return until_asked(), x; };
+    CHECK_THROWS_AS(pool.map(plain, items, options), DeadlineExceeded);
+    const auto packed = [=](int x) { return until_asked(), std::to_string(x); };
+    CHECK_THROWS_AS(pool.map(packed, items, options), DeadlineExceeded);
+  }
+  CHECK(pool.map([](int x) { return x + 1; }, items, options) == std::vector<int>(3, 1));
+}
+
 // ---- streams
 
 struct Counting {  // an endless input that counts what is read from it

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "manyhands/base/cores.hpp"
+#include "manyhands/process/queue_cell.hpp"
 #include "manyhands/shm/futex.hpp"
 #include "manyhands/shm/lock_graph.hpp"
 #include "manyhands/shm/participants.hpp"
@@ -20,14 +21,6 @@
 
 namespace manyhands::process {
 namespace {
-
-struct Cell {
-  std::uint32_t size;  // of the small message
-  std::uint32_t unused;
-  shm::Offset message;  // a message of its own; 0: the small one
-  std::byte small[cell_message_bytes];
-};
-static_assert(sizeof(Cell) == 128);
 
 // One end of the queue, on cache lines of its own.
 struct alignas(64) End {
@@ -43,7 +36,8 @@ struct QueueState {
   std::atomic<std::uint32_t> closed;
   End tail;                                     // where values are put
   End head;                                     // where they are taken
-  alignas(64) std::atomic<std::uint64_t> done;  // values that were put in, taken, and done with
+  alignas(64) std::atomic<std::uint64_t> done;  // by task_done(); what is acknowledged is done, too
+  std::atomic<shm::Offset> deliveries;          // the table of those; 0: nobody has called receive() yet
   shm::FutexWord joins;
   shm::FutexWord join_sleepers;
 };
@@ -54,17 +48,49 @@ constexpr Duration longest_slice = std::chrono::milliseconds(50);
 constexpr std::int64_t spin_ns = 30'000;  // about what waking a sleeper costs
 
 QueueState& state_at(shm::Offset queue) noexcept { return shm::at<QueueState>(queue); }
-Cell& cell_at(shm::Offset queue, std::uint64_t position) noexcept {
-  return reinterpret_cast<Cell*>(shm::address_of_block(queue) +
-                                 cells_at)[position % state_at(queue).capacity];
+QueueCell& cell_at(shm::Offset queue, std::uint64_t position) noexcept {
+  return reinterpret_cast<QueueCell*>(shm::address_of_block(queue) +
+                                      cells_at)[position % state_at(queue).capacity];
 }
 
-std::uint64_t size_of(const QueueState& state) noexcept {
+// nullptr if nobody has ever received with acknowledgement.
+DeliveryTable* deliveries_of(const QueueState& state) noexcept {
+  const shm::Offset table = state.deliveries.load(std::memory_order_acquire);
+  return table != 0 ? &shm::at<DeliveryTable>(table) : nullptr;
+}
+DeliveryTable& deliveries_made(QueueState& state) {
+  if (DeliveryTable* const there = deliveries_of(state)) return *there;
+  shm::Offset none = 0;
+  const shm::Offset made = shm::allocate(sizeof(DeliveryTable), shm::BlockKind::raw);
+  if (!state.deliveries.compare_exchange_strong(none, made)) shm::release(made);
+  return *deliveries_of(state);
+}
+
+// Values that are in their cells.
+std::uint64_t queued(const QueueState& state) noexcept {
   const auto head = state.head.position.load(std::memory_order_acquire);
   const auto tail = state.tail.position.load(std::memory_order_acquire);
   return tail > head ? tail - head : 0;
 }
+// And those that were received and given back.
+std::uint64_t size_of(const QueueState& state) noexcept {
+  const DeliveryTable* const deliveries = deliveries_of(state);
+  return queued(state) + (deliveries != nullptr ? deliveries->returned() : 0);
+}
+std::uint64_t done_of(const QueueState& state) noexcept {
+  const DeliveryTable* const deliveries = deliveries_of(state);
+  return state.done.load(std::memory_order_acquire) +
+         (deliveries != nullptr ? deliveries->acknowledged() : 0);
+}
 bool is_closed(const QueueState& state) noexcept { return state.closed.load(std::memory_order_acquire) != 0; }
+// Whether there is nothing to take, and never will be: for the calling process, which need not wait for what
+// others have received if they may wait for what it has received itself.
+bool is_over(const QueueState& state) noexcept {
+  if (!is_closed(state)) return false;
+  const DeliveryTable* const deliveries = deliveries_of(state);
+  const bool may_come_back = deliveries != nullptr && deliveries->held() == DeliveryTable::Held::by_others;
+  return !may_come_back && size_of(state) == 0;
+}
 
 // Whether this thread has the end, before the deadline: but if another has it, some time is given to that
 // one.
@@ -99,9 +125,16 @@ void wake(shm::FutexWord& changes, shm::FutexWord& sleepers) noexcept {
 const bool tidies = [] {
   shm::on_last_release(shm::BlockKind::queue, [](shm::Offset queue) {
     const QueueState& state = state_at(queue);
+    const auto head = state.head.position.load();
     const auto tail = state.tail.position.load();
-    for (auto at = state.head.position.load(); at < tail; ++at) {
-      if (const shm::Offset message = cell_at(queue, at).message; message != 0) shm::release(message);
+    const auto drop = [](const QueueCell& cell) {
+      if (cell.message != 0) shm::release(cell.message);
+    };
+    for (auto at = head; at < tail; ++at) drop(cell_at(queue, at));
+    if (DeliveryTable* const deliveries = deliveries_of(state)) {
+      deliveries->mend(head);
+      deliveries->for_each(drop);
+      shm::release(state.deliveries.load());
     }
   });
   return true;
@@ -131,7 +164,7 @@ QueueCore::QueueCore(std::size_t capacity, std::uint64_t type, std::string_view 
   if (capacity == 0 || capacity > max_capacity)
     throw Error(
         fmt::format("mh::Queue: a capacity of {} values; it must be 1 to {}", capacity, max_capacity));
-  block_ = shm::Block::create(cells_at + capacity * sizeof(Cell), block_kind);
+  block_ = shm::Block::create(cells_at + capacity * sizeof(QueueCell), block_kind);
   shm::header_of(block_->offset()).type = type;
   QueueState& state = state_at(block_->offset());
   state.capacity = capacity;
@@ -163,6 +196,7 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
   if (ready()) return true;
   if (deadline.passed()) {
     shm::sweep_now_and_then();  // who only looks, too, shall see that the last other end is gone
+    reclaim(false);
     return ready();
   }
   static const bool can_spin = cpu_count() > 1;
@@ -189,7 +223,9 @@ bool QueueCore::wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord&
     if (ready()) return true;
     if (why != shm::WakeReason::timed_out) continue;
     waiting.look();
+    reclaim(false);
     if (!company.is_gone()) continue;
+    reclaim(true);
     if (ready()) return true;
     throw Error(fmt::format(
         "{} on {} would wait for ever: no other process or thread has it any more, or all that do "
@@ -206,7 +242,7 @@ bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>
   shm::BlockPtr message;
   if (small.size() > cell_message_bytes || !writer.buffers().empty() || !named.empty())
     message = make_message(small, writer.buffers(), named);
-  const auto ready = [&state] { return size_of(state) < state.capacity || is_closed(state); };
+  const auto ready = [&state] { return queued(state) < state.capacity || is_closed(state); };
   if (!announce(shm::OpKind::put, queue, ready, deadline, where)) return false;
   for (;;) {
     if (!ready() && !wait_until(ready, state.head.changes, state.head.sleepers,
@@ -218,7 +254,7 @@ bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>
     const auto tail = state.tail.position.load(std::memory_order_relaxed);
     if (tail - state.head.position.load(std::memory_order_acquire) >= state.capacity) continue;
     if (tail >= state.capacity) note_acquired(queue, of_gets);  // which made the room, whoever waited for it
-    Cell& cell = cell_at(queue, tail);
+    QueueCell& cell = cell_at(queue, tail);
     if (message != nullptr) {
       cell.message = message->offset();
       shm::add_ref(message->offset());  // the queue's
@@ -235,44 +271,139 @@ bool QueueCore::put(const wire::Writer& writer, const std::vector<shm::BlockPtr>
   return true;
 }
 
-bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::source_location& where) {
+// Gives back what processes had received that have ended, now and then; returns whether there is anything.
+bool QueueCore::reclaim(bool at_once) noexcept {
+  QueueState& state = state_at(block_->offset());
+  DeliveryTable* const deliveries = deliveries_of(state);
+  if (deliveries == nullptr || !(at_once || deliveries->is_time_to_look())) return false;
+  if (!take_end(state.head, Deadline(Duration(0)))) return false;
+  {
+    const std::lock_guard guard(state.head.lock, std::adopt_lock);
+    deliveries->mend(state.head.position.load(std::memory_order_relaxed));
+    if (!deliveries->reclaim()) return false;
+    note_released(block_->offset(), of_puts);
+  }
+  wake(state.tail.changes, state.tail.sleepers);
+  return true;
+}
+
+void TakenMessage::copy_from(const QueueCell& cell) {
+  if (cell.message != 0) {
+    block_ = shm::Block::attach(cell.message, shm::BlockKind::message);
+  } else {
+    size_ = std::min<std::uint32_t>(cell.size, cell_message_bytes);
+    std::memcpy(small_, cell.small, size_);
+  }
+}
+
+// Takes the next value, if there is one. Requires the head's lock. With a receipt it stays in the table.
+bool QueueCore::take_next(TakenMessage& taken, Receipt* receipt) {
   const shm::Offset queue = block_->offset();
   QueueState& state = state_at(queue);
-  const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
+  DeliveryTable* const deliveries = receipt != nullptr ? &deliveries_made(state) : deliveries_of(state);
+  const auto head = state.head.position.load(std::memory_order_relaxed);
+  if (deliveries != nullptr) {
+    deliveries->mend(head);
+    if (const auto returned = deliveries->first_returned()) {
+      const shm::Offset message = deliveries->cell(*returned).message;
+      taken.copy_from(deliveries->cell(*returned));  // ours before it leaves the table
+      if (receipt != nullptr) {
+        *receipt = deliveries->receive_again(*returned);
+        return true;
+      }
+      deliveries->remove(*returned);
+      if (message != 0) shm::release(message);  // the queue's reference
+      return true;
+    }
+  }
+  if (state.tail.position.load(std::memory_order_acquire) == head) return false;
+  const QueueCell& cell = cell_at(queue, head);
+  const shm::Offset message = cell.message;
+  taken.copy_from(cell);
+  if (receipt != nullptr) {
+    const auto entered = deliveries->begin_receive(cell, head);
+    if (!entered) {
+      throw ResourceExhausted(
+          fmt::format("receive() from {}: {} values of it are received and not yet acknowledged; no more are "
+                      "kept track of",
+                      describe(), DeliveryTable::most));
+    }
+    *receipt = *entered;
+  }
+  note_released(queue, of_gets);
+  state.head.position.store(head + 1, std::memory_order_release);  // from here on the value is ours
+  if (receipt != nullptr) {
+    deliveries->end_receive();
+  } else if (message != 0) {
+    shm::release(message);
+  }
+  return true;
+}
+
+bool QueueCore::get(TakenMessage& taken, const Deadline& deadline, const std::source_location& where,
+                    Receipt* receipt) {
+  const shm::Offset queue = block_->offset();
+  QueueState& state = state_at(queue);
+  const auto ready = [&state] { return size_of(state) > 0 || is_over(state); };
   if (!announce(shm::OpKind::get, queue, ready, deadline, where)) return false;
+  const char* const verb = receipt != nullptr ? "receive()" : meeting_.doors.empty() ? "get()" : "recv()";
   for (;;) {
-    if (!ready() && !wait_until(ready, state.tail.changes, state.tail.sleepers,
-                                meeting_.doors.empty() ? "get()" : "recv()", deadline, where))
+    if (!ready() && !wait_until(ready, state.tail.changes, state.tail.sleepers, verb, deadline, where))
       return false;
     if (!take_end(state.head, deadline)) return false;
     const std::lock_guard guard(state.head.lock, std::adopt_lock);
-    const auto head = state.head.position.load(std::memory_order_relaxed);
-    if (state.tail.position.load(std::memory_order_acquire) == head) {
-      if (!is_closed(state)) continue;
-      note_acquired(queue, of_puts);
-      throw_closed(*this, false);
-    }
-    const Cell& cell = cell_at(queue, head);
-    const shm::Offset message = cell.message;
-    if (message != 0) {
-      taken.block_ = shm::Block::attach(message, shm::BlockKind::message);  // ours before it leaves the queue
-    } else {
-      taken.size_ = std::min<std::uint32_t>(cell.size, cell_message_bytes);
-      std::memcpy(taken.small_, cell.small, taken.size_);
-    }
-    note_released(queue, of_gets);
-    state.head.position.store(head + 1, std::memory_order_release);  // from here on the value is ours
-    if (message != 0) shm::release(message);                         // the queue's reference
-    break;
+    if (take_next(taken, receipt)) break;
+    if (!is_over(state)) continue;
+    note_acquired(queue, of_puts);
+    throw_closed(*this, false);
   }
   note_acquired(queue, of_puts);
   wake(state.head.changes, state.head.sleepers);
   return true;
 }
 
+void QueueCore::acknowledge(const Receipt& receipt, const std::source_location& where) {
+  const shm::Offset queue = block_->offset();
+  QueueState& state = state_at(queue);
+  shm::point(shm::OpKind::set, queue, where);
+  DeliveryTable* const deliveries = deliveries_of(state);
+  note_released(queue, of_gets);
+  {
+    const std::lock_guard guard(state.head.lock);
+    if (deliveries != nullptr) deliveries->mend(state.head.position.load(std::memory_order_relaxed));
+    if (deliveries == nullptr || !deliveries->holds(receipt)) {
+      throw Error(
+          fmt::format("acknowledge() of a value from {} that another process has received: a copy of a "
+                      "process made by fork() does not take its deliveries over",
+                      describe()));
+    }
+    const shm::Offset message = deliveries->cell(receipt.slot).message;
+    deliveries->acknowledge(receipt);
+    if (message != 0) shm::release(message);
+  }
+  if (is_closed(state)) wake(state.tail.changes, state.tail.sleepers);  // who waits whether it comes back
+  if (done_of(state) >= state.tail.position.load(std::memory_order_acquire))
+    wake(state.joins, state.join_sleepers);
+}
+
+void QueueCore::give_back(const Receipt& receipt) noexcept {
+  const shm::Offset queue = block_->offset();
+  QueueState& state = state_at(queue);
+  DeliveryTable* const deliveries = deliveries_of(state);
+  if (deliveries == nullptr) return;
+  note_released(queue, of_puts);
+  {
+    const std::lock_guard guard(state.head.lock);
+    deliveries->mend(state.head.position.load(std::memory_order_relaxed));
+    if (!deliveries->holds(receipt)) return;
+    deliveries->give_back(receipt);
+  }
+  wake(state.tail.changes, state.tail.sleepers);
+}
+
 bool QueueCore::wait_for_message(const Deadline& deadline, const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
-  const auto ready = [&state] { return size_of(state) > 0 || is_closed(state); };
+  const auto ready = [&state] { return size_of(state) > 0 || is_over(state); };
   if (!announce(shm::OpKind::get, block_->offset(), ready, deadline, where)) return false;
   if (!wait_until(ready, state.tail.changes, state.tail.sleepers, "poll()", deadline, where)) return false;
   note_acquired(block_->offset(), of_puts);
@@ -312,16 +443,17 @@ void QueueCore::task_done(const std::source_location& where) {
   note_released(block_->offset(), of_gets);
   std::uint64_t done = state.done.load(std::memory_order_relaxed);
   do {
-    if (done >= state.tail.position.load(std::memory_order_acquire))
+    if (done + (done_of(state) - state.done.load()) >= state.tail.position.load(std::memory_order_acquire))
       throw Error(fmt::format("task_done() on {} more often than values were put in", describe()));
   } while (!state.done.compare_exchange_weak(done, done + 1, std::memory_order_release));
-  if (done + 1 >= state.tail.position.load(std::memory_order_acquire)) wake(state.joins, state.join_sleepers);
+  if (done_of(state) >= state.tail.position.load(std::memory_order_acquire))
+    wake(state.joins, state.join_sleepers);
 }
 
 bool QueueCore::join(const Deadline& deadline, const std::source_location& where) {
   QueueState& state = state_at(block_->offset());
   const auto ready = [&state] {
-    const auto done = state.done.load(std::memory_order_acquire);
+    const auto done = done_of(state);
     return done >= state.tail.position.load(std::memory_order_acquire);
   };
   if (!announce(shm::OpKind::wait, block_->offset(), ready, deadline, where)) return false;

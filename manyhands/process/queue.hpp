@@ -11,7 +11,15 @@
 // value is in the queue.
 //
 // Any participant may be killed at any moment: a value whose put() returned is taken by exactly one get(),
-// unless the one that was taking it is killed. A get() that can never succeed, because this thread is the
+// unless the one that was taking it is killed. What a consumer has taken by get() is lost if it then crashes;
+// what it has received by receive() comes back to the queue until it is acknowledged:
+//
+//   for (mh::Delivery<Job>& job : queue.deliveries()) {
+//     run(*job);
+//     job.acknowledge();
+//   }
+//
+// A get() that can never succeed, because this thread is the
 // last one that knows the queue, is an Error, not a hang (shm/company.hpp).
 //
 // If a process is stopped (SIGSTOP) in the middle of an operation, others at the same end wait for it: at
@@ -30,11 +38,14 @@
 #include <source_location>
 #include <string_view>
 #include <typeinfo>
+#include <utility>
 #include <vector>
 
 #include "manyhands/base/clock.hpp"
 #include "manyhands/base/error.hpp"
+#include "manyhands/process/delivery_table.hpp"
 #include "manyhands/process/message.hpp"
+#include "manyhands/process/queue_cell.hpp"
 #include "manyhands/process/shared_codec.hpp"
 #include "manyhands/shm/block.hpp"
 #include "manyhands/shm/company.hpp"
@@ -49,8 +60,6 @@ class QueueClosed : public Error {
 };
 
 namespace process {
-
-inline constexpr std::size_t cell_message_bytes = 112;
 
 // A message that was taken from a queue.
 class TakenMessage {
@@ -68,6 +77,8 @@ class TakenMessage {
 
  private:
   friend class QueueCore;
+  void copy_from(const QueueCell& cell);
+
   std::byte small_[cell_message_bytes];
   std::uint32_t size_ = 0;
   shm::BlockPtr block_;  // of a message that is not small
@@ -85,7 +96,11 @@ class QueueCore {
   // Returns whether the message was put in before the deadline.
   bool put(const wire::Writer& writer, const std::vector<shm::BlockPtr>& named, const Deadline& deadline,
            const std::source_location& where);
-  bool get(TakenMessage& taken, const Deadline& deadline, const std::source_location& where);
+  // The same; with a receipt the value stays the queue's until it is acknowledged.
+  bool get(TakenMessage& taken, const Deadline& deadline, const std::source_location& where,
+           Receipt* receipt = nullptr);
+  void acknowledge(const Receipt& receipt, const std::source_location& where);
+  void give_back(const Receipt& receipt) noexcept;
   // Blocks until a get() would find something or the end of the queue, or the deadline.
   bool wait_for_message(const Deadline& deadline, const std::source_location& where);
   void close(const std::source_location& where);
@@ -98,6 +113,8 @@ class QueueCore {
   std::string describe() const;
 
  private:
+  bool reclaim(bool at_once) noexcept;
+  bool take_next(TakenMessage& taken, Receipt* receipt);
   template <class Ready>
   bool wait_until(Ready ready, shm::FutexWord& changes, shm::FutexWord& sleepers, const char* what,
                   const Deadline& deadline, const std::source_location& where);
@@ -126,6 +143,67 @@ bool pack_into(QueueCore& queue, const T& value, const Deadline& deadline,
 }
 
 }  // namespace process
+
+// A value that was received from a Queue, and stays the queue's until it is acknowledged: if this process
+// ends before, however it does, or this object goes, another consumer gets the value. Then it is in the queue
+// a second time: what it stands for may have been done already, in part or as a whole.
+//
+// Movable. Any thread of the process that received it, one at a time; a fork of that process has no part in
+// it.
+template <class T>
+class [[nodiscard]] Delivery {
+  using Where = std::source_location;
+
+ public:
+  Delivery(Delivery&& other) noexcept
+      : core_(other.core_),
+        receipt_(other.receipt_),
+        value_(std::move(other.value_)),
+        held_(std::exchange(other.held_, false)) {}
+  Delivery& operator=(Delivery&& other) noexcept {
+    if (this == &other) return *this;
+    give_back();
+    core_ = other.core_;
+    receipt_ = other.receipt_;
+    value_ = std::move(other.value_);
+    held_ = std::exchange(other.held_, false);
+    return *this;
+  }
+  ~Delivery() { give_back(); }
+
+  T& operator*() noexcept { return value_; }
+  const T& operator*() const noexcept { return value_; }
+  T* operator->() noexcept { return &value_; }
+  const T* operator->() const noexcept { return &value_; }
+
+  // How often the value was received, this time included: above 1, somebody had it before and gave it back,
+  // or ended.
+  std::uint32_t attempt() const noexcept { return receipt_.attempt; }
+
+  // The value is done with and leaves the queue; join() counts it as task_done() does, which need not be
+  // called. Does nothing a second time. Error in a fork of the process that received it.
+  void acknowledge(const Where& where = Where::current()) {
+    if (!held_) return;
+    core_.acknowledge(receipt_, where);
+    held_ = false;
+  }
+  // Another consumer shall have it, before those that were never received. The destructor does this, too.
+  void give_back() noexcept {
+    if (std::exchange(held_, false)) core_.give_back(receipt_);
+  }
+
+ private:
+  template <class>
+  friend class Queue;
+  Delivery(const process::QueueCore& core, const process::Receipt& receipt,
+           const process::TakenMessage& message)
+      : core_(core), receipt_(receipt), value_(message.read<T>()), held_(true) {}
+
+  process::QueueCore core_;
+  process::Receipt receipt_;
+  T value_;
+  bool held_;
+};
 
 template <class T>
 class Queue {
@@ -166,6 +244,18 @@ class Queue {
     return message.template read<T>();
   }
 
+  // As get() and try_get(), but the value is only lent until it is acknowledged: see Delivery. receive()
+  // throws QueueClosed once the queue is closed and empty, and no other process has values that it may give
+  // back; ResourceExhausted if 1024 deliveries are out.
+  Delivery<T> receive(TimeLimit timeout = Deadline::never, const Where& where = Where::current()) {
+    auto delivery = receive_until(Deadline(timeout), where);
+    if (!delivery) process::throw_timeout(core_, false);
+    return std::move(*delivery);
+  }
+  [[nodiscard]] std::optional<Delivery<T>> try_receive(const Where& where = Where::current()) {
+    return receive_until(Deadline(Duration(0)), where);
+  }
+
   // No more values will be put in: what is in the queue can still be taken, then get() throws QueueClosed.
   void close(const Where& where = Where::current()) { core_.close(where); }
   [[nodiscard]] bool closed(const Where& where = Where::current()) const { return core_.closed(where); }
@@ -184,14 +274,17 @@ class Queue {
   bool full(const Where& where = Where::current()) const { return size(where) >= capacity(); }
   std::size_t capacity() const noexcept { return core_.capacity(); }
 
-  // for (const T& value : queue): takes values until the queue is closed and empty.
+  // Takes one value after the other, as Queue::get() or Queue::receive() does, until the queue is closed and
+  // empty.
+  template <class Element, Element (Queue::*take)(TimeLimit, const Where&)>
   class Iterator {
    public:
-    using value_type = T;
+    using value_type = Element;
     using difference_type = std::ptrdiff_t;
-    const T& operator*() const noexcept { return *value_; }
+    Element& operator*() const noexcept { return *value_; }
     Iterator& operator++() {
-      value_ = next(*queue_);
+      value_.reset();  // before others can have it: what was not acknowledged goes back
+      next();
       return *this;
     }
     void operator++(int) { ++*this; }
@@ -201,24 +294,53 @@ class Queue {
 
    private:
     friend class Queue;
-    explicit Iterator(Queue& queue) : queue_(&queue), value_(next(queue)) {}
-    static std::optional<T> next(Queue& queue) {
+    explicit Iterator(Queue& queue) : queue_(&queue) { next(); }
+    void next() {
       try {
-        return queue.get();
+        value_.emplace((queue_->*take)(Deadline::never, Where::current()));
       } catch (const QueueClosed&) {
-        return std::nullopt;
+        value_.reset();
       }
     }
     Queue* queue_;
-    std::optional<T> value_;
+    mutable std::optional<Element> value_;
   };
-  Iterator begin() { return Iterator(*this); }
+
+  // for (const T& value : queue): takes values until the queue is closed and empty.
+  Iterator<T, &Queue::get> begin() { return Iterator<T, &Queue::get>(*this); }
   std::default_sentinel_t end() const noexcept { return {}; }
+
+  // for (mh::Delivery<T>& delivery : queue.deliveries()): receives values until the queue is closed and
+  // empty, and nobody else may give one back. What the loop's body does not acknowledge goes back to the
+  // queue.
+  class Deliveries {
+   public:
+    auto begin() { return Iterator<Delivery<T>, &Queue::receive>(*queue_); }
+    std::default_sentinel_t end() const noexcept { return {}; }
+
+   private:
+    friend class Queue;
+    explicit Deliveries(Queue& queue) : queue_(&queue) {}
+    Queue* queue_;
+  };
+  Deliveries deliveries() { return Deliveries(*this); }
 
   const shm::BlockPtr& block() const noexcept { return core_.block(); }
 
  private:
   static std::uint64_t type() noexcept { return shm::element_type(sizeof(T), alignof(T), typeid(T).name()); }
+
+  std::optional<Delivery<T>> receive_until(const Deadline& deadline, const Where& where) {
+    process::TakenMessage message;
+    process::Receipt receipt;
+    if (!core_.get(message, deadline, where, &receipt)) return std::nullopt;
+    try {
+      return Delivery<T>(core_, receipt, message);
+    } catch (...) {
+      core_.give_back(receipt);
+      throw;
+    }
+  }
 
   process::QueueCore core_;
 };

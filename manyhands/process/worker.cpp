@@ -33,6 +33,7 @@
 #include "manyhands/process/surroundings.hpp"
 #include "manyhands/shm/block.hpp"
 #include "manyhands/shm/race.hpp"
+#include "manyhands/task/state.hpp"
 #include "manyhands/task/this_task.hpp"
 #include "manyhands/wire/call.hpp"
 #include "manyhands/wire/packet.hpp"
@@ -312,8 +313,8 @@ void Worker::run_cell(Cell& cell, std::uint32_t index, std::uint32_t generation)
 
 class Worker::MapIo final : public wire::RangeIo {
  public:
-  MapIo(Worker& worker, const ChunkClaim& claim)
-      : worker_(worker), claim_(claim), job_(worker.view_.job(claim.job)) {
+  MapIo(Worker& worker, const ChunkClaim& claim, task::Context& context)
+      : worker_(worker), claim_(claim), job_(worker.view_.job(claim.job)), context_(context) {
     const Chunk& chunk = worker.view_.chunk(claim.job, claim.chunk);
     begin = first_ = chunk.begin;
     end = chunk.end;
@@ -328,7 +329,19 @@ class Worker::MapIo final : public wire::RangeIo {
     watched = job_.deadline_ns != INT64_MAX;
   }
 
-  void starting() override { worker_.slot_.started_ns.store(now_ns(), std::memory_order_release); }
+  void starting() override {
+    started_ns_ = now_ns();
+    context_.deadline_at_ns = started_ns_ + job_.deadline_ns;
+    worker_.slot_.started_ns.store(started_ns_, std::memory_order_release);
+  }
+  // It ended by itself when its time was over, as stop_requested() has it do, or just before it was killed.
+  void computed() override {
+    if (now_ns() - started_ns_ < job_.deadline_ns) return;
+    throw DeadlineExceeded(
+        fmt::format("item {} ran longer than its deadline of {:g} s; worker {} (pid {}) goes on",
+                    current->load(std::memory_order_relaxed), static_cast<double>(job_.deadline_ns) / 1e9,
+                    worker_.birth_.worker, ::getpid()));
+  }
   wire::Reader item(std::uint64_t index) override {
     PackedItem place;
     std::memcpy(&place, input + index * sizeof place, sizeof place);
@@ -362,8 +375,10 @@ class Worker::MapIo final : public wire::RangeIo {
   Worker& worker_;
   const ChunkClaim& claim_;
   Job& job_;
-  std::uint64_t first_ = 0;    // the chunk's first item, which may have been tried before
-  std::uint32_t attempt_ = 1;  // of it
+  task::Context& context_;
+  std::int64_t started_ns_ = 0;  // of the item, if watched
+  std::uint64_t first_ = 0;      // the chunk's first item, which may have been tried before
+  std::uint32_t attempt_ = 1;    // of it
   std::optional<wire::PacketView> packet_;
 };
 
@@ -406,17 +421,17 @@ void Worker::run_chunk(const ChunkClaim& claim) {
   next_turn();
   slot_.tasks_run.fetch_add(chunk.end - chunk.begin, std::memory_order_relaxed);
   // this_task::index() follows the item that the loop writes into the slot.
-  const task::Context context{.stop = &job.stop,
-                              .item = &slot_.item,
-                              .index = -1,
-                              .deadline_at_ns = INT64_MAX,
-                              .attempt = chunk.attempt,
-                              .worker = static_cast<std::int32_t>(birth_.worker),
-                              .seed = job.seed};
+  task::Context context{.stop = &job.stop,
+                        .item = &slot_.item,
+                        .index = -1,
+                        .deadline_at_ns = INT64_MAX,
+                        .attempt = chunk.attempt,
+                        .worker = static_cast<std::int32_t>(birth_.worker),
+                        .seed = job.seed};
   const task::ContextScope scope(context);
   const ThrowTracer tracer;
   comes_after_submission();
-  MapIo io(*this, claim);
+  MapIo io(*this, claim, context);
   try {
     runner_of(claim).run(io);
   } catch (...) {

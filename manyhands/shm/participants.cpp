@@ -605,6 +605,11 @@ void sweep_now_and_then() noexcept {
 }
 
 ProcessStart this_process_start() noexcept {
+  {
+    This& me = self();
+    const std::lock_guard lock(me.mutex);
+    if (me.slot != nullptr && me.start != 0) return {.pid = ::getpid(), .start = me.start};
+  }
   Stat stat;
   read_process_stat(::getpid(), stat);
   return {.pid = ::getpid(), .start = stat.start};

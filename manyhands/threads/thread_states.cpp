@@ -7,7 +7,7 @@ namespace manyhands::threads {
 void check_deadline(Duration deadline, std::int64_t started_ns, std::int64_t index) {
   if (deadline == Deadline::never) return;
   const auto ran = now_ns() - started_ns;
-  if (ran <= deadline.count()) return;
+  if (ran < deadline.count()) return;
   throw DeadlineExceeded(
       fmt::format("task {} ran {:g} s, longer than its deadline of {:g} s (a thread cannot be ended earlier: "
                   "let the task look at mh::this_task::stop_requested())",

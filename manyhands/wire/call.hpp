@@ -91,9 +91,10 @@ class RangeIo {
   std::byte* output = nullptr;                       // plain results: the array of all results
   std::atomic<std::uint64_t>* current = nullptr;     // the item being computed; read if this worker dies
   const std::atomic<std::uint32_t>* stop = nullptr;  // not zero: start no further item
-  bool watched = false;                              // call starting() before each item
+  bool watched = false;                              // call starting() and computed() for each item
 
   virtual void starting() = 0;                                         // item *current starts now
+  virtual void computed() = 0;                                         // what it throws is the item's error
   virtual Reader item(std::uint64_t index) = 0;                        // packed items
   virtual Writer& writer() = 0;                                        // to pack a result with
   virtual void result(std::uint64_t index, const Writer& writer) = 0;  // packed results
@@ -136,11 +137,14 @@ class TypedRangeRunner final : public RangeRunner {
       if (watched) io.starting();
       if constexpr (std::is_void_v<R>) {
         compute(io, input, i);
+        if (watched) io.computed();
       } else if constexpr (travels_plain<R>) {
         const R result = compute(io, input, i);
+        if (watched) io.computed();
         std::memcpy(output + i * sizeof(R), &result, sizeof(R));
       } else {
         const R result = compute(io, input, i);
+        if (watched) io.computed();
         Writer& writer = io.writer();
         pack(writer, result);
         io.result(i, writer);

@@ -53,6 +53,7 @@ TEST_CASE("borrowed text travels as a string") {
 
 struct ArrayIo final : RangeIo {
   void starting() override { ++started; }
+  void computed() override { ++ended; }
   Reader item(std::uint64_t index) override { return Reader(items.at(index)); }
   Writer& writer() override {
     packed.clear();
@@ -63,6 +64,7 @@ struct ArrayIo final : RangeIo {
     results[index].assign(w.bytes().begin(), w.bytes().end());
   }
   int started = 0;
+  int ended = 0;
   Writer packed;
   std::vector<std::vector<std::byte>> items;
   std::vector<std::vector<std::byte>> results;
@@ -94,6 +96,7 @@ TEST_CASE("a range of plain items goes from array to array and leaves its journa
   CHECK(out == std::vector<double>{-1, 4, 9, -1});
   CHECK(current == 3);
   CHECK(io.started == 2);
+  CHECK(io.ended == 2);
   stop = 1;
   out[1] = 0;
   runner_of<decltype(square), double>(square)->run(io);
