@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "manyhands/base/log.hpp"
+#include "manyhands/base/pidfd.hpp"
 #include "manyhands/process/crew.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/idle.hpp"
@@ -532,7 +532,7 @@ void Crew::kill_worker(std::uint32_t worker, KillReason reason) {
   // Without a pidfd, for want of a descriptor, its parent does it; so it does where it ends what tasks
   // started, too.
   if (state.pidfd && options_.start != Start::fork) {
-    ::syscall(SYS_pidfd_send_signal, state.pidfd.get(), SIGKILL, nullptr, 0);
+    send_signal(state.pidfd, SIGKILL);
   } else {
     spawner_->kill(worker);
   }

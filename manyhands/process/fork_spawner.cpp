@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 
 #include "manyhands/base/child_process.hpp"
 #include "manyhands/base/error.hpp"
+#include "manyhands/base/pidfd.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/process/board.hpp"
@@ -49,7 +49,7 @@ class ForkSpawner final : public Spawner {
       });
     }
     if (pid < 0) throw_errno("fork a worker process");
-    Child child{.pid = pid, .pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)))};
+    Child child{.pid = pid, .pidfd = open_pidfd(pid)};
     started_.push_back({.kind = WorkerEvent::Kind::started,
                         .worker = worker,
                         .pid = pid,
@@ -79,7 +79,7 @@ class ForkSpawner final : public Spawner {
       if (pid < 0 && errno == ECHILD) {
         // Its end was taken by a waitpid(-1) of the program's, or is not kept where SIGCHLD is ignored.
         pid = child.pid;
-        status = status_without_wait(worker);
+        status = status_of_reaped(child.pidfd).value_or(status_on_board(worker));
       }
       if (pid <= 0) continue;
       const bool stopped = WIFSTOPPED(status);
@@ -113,13 +113,14 @@ class ForkSpawner final : public Spawner {
   static void end(const Child& child) {
     kill_descendants(child.pid);
     if (child.pidfd) {
-      ::syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);
+      send_signal(child.pidfd, SIGKILL);
     } else {
       ::kill(child.pid, SIGKILL);
     }
   }
-  // An orderly end is noted on the board; whatever else ended it is told as SIGKILL.
-  int status_without_wait(std::uint32_t worker) const noexcept {
+  // Where the system does not know: an orderly end is noted on the board; whatever else ended it is told as
+  // SIGKILL.
+  int status_on_board(std::uint32_t worker) const noexcept {
     const auto phase = BoardView(board_).slot(worker).phase.load();
     return phase == WorkerPhase::retired || BoardView(board_).board().stop.load() != 0 ? 0 : SIGKILL;
   }

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "manyhands/base/child_process.hpp"
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/mutex.hpp"
+#include "manyhands/base/pidfd.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/init.hpp"
@@ -69,11 +69,13 @@ ProcessState state_of(const ProcessRecord& record) {
 }
 bool has_ended(const ProcessRecord& record) { return state_of(record) >= ProcessState::ended; }
 
-// How a process ended whose status nobody could wait for.
-int status_without_wait(const ProcessRecord& record) noexcept {
+// How a process ended whose status this one could not wait for, as waitpid tells it. Where the system does
+// not know: as the process has noted it, if it came to that.
+int status_without_wait(const ProcessRecord& record, const UniqueFd& pidfd) noexcept {
+  if (const auto status = status_of_reaped(pidfd)) return *status;
   constexpr int killed = SIGKILL;
   const std::int32_t code = record.exit_code.load();
-  return code >= 0 ? (code & 0xff) << 8 : killed;  // as waitpid gives it
+  return code >= 0 ? (code & 0xff) << 8 : killed;
 }
 
 // A forked child is reaped by its parent; the zygote reaps its own.
@@ -85,10 +87,10 @@ void reap(const shm::BlockPtr& block) {
   int status = 0;
   const pid_t pid = record.pid.load();
   const pid_t reaped = ::waitpid(pid, &status, WNOHANG);
-  // Somebody else's waitpid(-1), or a SIGCHLD that is ignored, may have taken the status: then the process
-  // has left it in its record, if it came to that.
   if (reaped == 0 || (reaped < 0 && errno != ECHILD)) return;
-  record_end(block->offset(), reaped == pid ? status : status_without_wait(record), 0);
+  const UniqueFd pidfd(std::exchange(record.fork_pidfd, -1));
+  // ECHILD: somebody else's waitpid(-1), or a SIGCHLD that is ignored, has taken the status.
+  record_end(block->offset(), reaped == pid ? status : status_without_wait(record, pidfd), 0);
   shm::sweep(pid);  // what it held, as the zygote does for its own
 }
 
@@ -182,15 +184,15 @@ class RealProcess final : public ProcessLife {
     if (has_ended(record())) return;
     // Only while it is the same process: a pidfd that was opened too late finds none, or the end in its
     // record.
-    const UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, to, 0)));
+    const UniqueFd pidfd = open_pidfd(to);
     if (!pidfd || has_ended(record())) return;
-    ::syscall(SYS_pidfd_send_signal, pidfd.get(), number, nullptr, 0);
+    send_signal(pidfd, number);
   }
 
   int sentinel() override {
     if (sentinel_) return sentinel_.get();
     const pid_t of = pid();
-    sentinel_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, of, 0)));
+    sentinel_ = open_pidfd(of);
     if (!sentinel_ || has_ended(record())) sentinel_ = UniqueFd(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!sentinel_) throw_errno(fmt::format("open a sentinel for process '{}'", name));
     return sentinel_.get();
@@ -324,6 +326,8 @@ class ExploredProcess final : public ProcessLife {
 void run_forked(shm::Offset record, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);
+  auto& watched = shm::at<ProcessRecord>(record).fork_is_watched;
+  while (watched.load() == 0) shm::futex_wait(watched, 0);
   run_process(record);
 }
 
@@ -344,7 +348,10 @@ void fork_here(const shm::BlockPtr& block, const std::string& name) {
     record_failure(block->offset(), error);
     throw SystemError(fmt::format("fork process '{}'", name), error);
   }
+  record.fork_pidfd = open_pidfd(pid).release();
   record.pid.store(pid);
+  record.fork_is_watched.store(1);
+  shm::futex_wake(record.fork_is_watched);
 }
 
 }  // namespace
@@ -375,6 +382,7 @@ std::unique_ptr<ProcessLife> start_process(const ProcessOptions& options, const 
   life->name = options.name.empty() ? fmt::format("Process-{}", next_number()) : options.name;
   record.parent = ::getpid();
   record.exit_code = -1;
+  record.fork_pidfd = -1;
   record.is_fork = options.start == Start::fork ? 1 : 0;
   const std::string mine = this_process::name();
   std::copy_n(mine.data(), std::min(mine.size(), record.parent_name.size() - 1), record.parent_name.data());

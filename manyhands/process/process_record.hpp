@@ -25,6 +25,8 @@ struct ProcessRecord {
   std::atomic<shm::ThreadToken> thread;    // the process's main thread; 0 before it runs
   std::int32_t parent;                     // pid of who started it; constant
   std::int32_t is_fork;                    // 1: a child of `parent`, which reaps it; constant
+  shm::FutexWord fork_is_watched;          // 1: `parent` has its pidfd, and the fork may begin
+  std::int32_t fork_pidfd;                 // of `parent`, which alone uses it; -1: none
   std::atomic<std::uint64_t> peak_memory;  // bytes, once ended
   std::atomic<shm::ThreadToken> zygote;    // that started it; 0: not yet, or a fork of its parent
   shm::Offset surroundings;                // with a reference of the record's; constant

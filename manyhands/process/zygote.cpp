@@ -25,6 +25,7 @@
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/forks.hpp"
 #include "manyhands/base/log.hpp"
+#include "manyhands/base/pidfd.hpp"
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/process/errors.hpp"
@@ -56,7 +57,6 @@ Keeper& keeper() {
   return *instance;
 }
 
-UniqueFd open_pidfd(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
 bool is_own_zygote() noexcept { return door_forks.load() == forks(); }
 

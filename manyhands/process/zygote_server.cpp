@@ -6,7 +6,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +26,7 @@
 #include "manyhands/base/error.hpp"
 #include "manyhands/base/forks.hpp"
 #include "manyhands/base/log.hpp"
+#include "manyhands/base/pidfd.hpp"
 #include "manyhands/process/descendants.hpp"
 #include "manyhands/process/errors.hpp"
 #include "manyhands/process/process_record.hpp"
@@ -41,7 +41,6 @@ namespace {
 
 using net::FdChannel;
 
-UniqueFd open_pidfd(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
 // The program may raise its own limit later, and each pool takes descriptors of ours. Children get theirs
 // back.
