@@ -75,11 +75,11 @@ void check_pool(mh::Pool& pool) {
   require(pool.apply(add_one, 2) == 3, "apply after a death");
 }
 
-void check_processes() {
-  mh::Process three{[] { std::_Exit(3); }};
+void check_processes(mh::Start start = mh::Start::zygote) {
+  mh::Process three{{.start = start}, [] { std::_Exit(3); }};
   three.join();
   require(three.exit_code() == 3, "exit code 3");
-  mh::Process killed{[] { ::raise(SIGKILL); }};
+  mh::Process killed{{.start = start}, [] { ::raise(SIGKILL); }};
   killed.join();
   require(killed.exit_code() == -SIGKILL, "exit code -9");
 }
@@ -111,13 +111,15 @@ TEST_CASE("pools and processes know how their children end, whatever the program
     }
     CHECK(run_apart([&] {
             set();
+            const int signal = mh::test::reaped_ends_are_told() ? SIGSEGV : SIGKILL;
+            if (signal == SIGSEGV) check_processes(mh::Start::fork);
             mh::Pool pool{1, {.start = mh::Start::fork}};
             require(pool.map(add_one, std::vector<int>{1, 2})[1] == 3, "map");
             try {
-              pool.apply([] { ::raise(SIGKILL); });
+              pool.apply([](int number) { ::raise(number); }, signal);
               require(false, "no error");
             } catch (const mh::WorkerDied& e) {
-              require(e.signal() == SIGKILL, "another signal");
+              require(e.signal() == signal, "another signal");
             }
           }) == "");
   }

@@ -7,10 +7,12 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -94,6 +96,16 @@ inline bool is_running(pid_t pid) {
   std::getline(stat, text);
   const auto name_end = text.rfind(')');
   return name_end != std::string::npos && name_end + 2 < text.size() && text[name_end + 2] != 'Z';
+}
+
+// Whether the system tells the end of a child that somebody else has waited for (base/pidfd.hpp).
+inline bool reaped_ends_are_told() {
+  utsname system{};
+  int major = 0;
+  int minor = 0;
+  ::uname(&system);
+  return std::sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
+         (major > 6 || (major == 6 && minor >= 15));
 }
 
 inline std::size_t files_in(const char* folder) {

@@ -3,23 +3,13 @@
 #include <doctest/doctest.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include "tests/support.hpp"
 
 namespace manyhands {
 namespace {
-
-bool system_knows_ends() {
-  utsname system{};
-  int major = 0;
-  int minor = 0;
-  ::uname(&system);
-  return std::sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
-         (major > 6 || (major == 6 && minor >= 15));
-}
 
 template <class Body>
 pid_t forked(const Body& body) {
@@ -42,7 +32,7 @@ TEST_CASE("a child's end is known though somebody else has waited for it") {
     ::raise(SIGKILL);
     ::_exit(1);
   });
-  if (!system_knows_ends()) return;
+  if (!test::reaped_ends_are_told()) return;
   REQUIRE(exited.has_value());
   CHECK(WEXITSTATUS(*exited) == 3);
   REQUIRE(killed.has_value());
@@ -63,7 +53,7 @@ TEST_CASE("a child's end is known though SIGCHLD is ignored") {
   CHECK(::poll(&ended, 1, -1) == 1);
   const auto status = status_of_reaped(pidfd);
   ::signal(SIGCHLD, before);
-  if (!system_knows_ends()) return;
+  if (!test::reaped_ends_are_told()) return;
   REQUIRE(status.has_value());
   CHECK(WTERMSIG(*status) == SIGTERM);
 }
