@@ -1,6 +1,7 @@
 #include "manyhands/process/init.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -14,9 +15,11 @@
 #include <utility>
 
 #include "manyhands/base/child_process.hpp"
+#include "manyhands/process/fresh_start.hpp"
 #include "manyhands/process/process_record.hpp"
 #include "manyhands/process/worker.hpp"
 #include "manyhands/process/zygote.hpp"
+#include "manyhands/process/zygote_server.hpp"
 #include "manyhands/shm/heap.hpp"
 #include "manyhands/shm/participants.hpp"
 
@@ -77,16 +80,7 @@ void require_child(std::uint64_t door, const char* argument) {
   process::run_process(numbers[0]);
 }
 
-}  // namespace
-
-void init(int argc, char** argv, const InitOptions& options) {
-  std::uint64_t worker[4] = {};
-  std::uint64_t process[2] = {};
-  called.store(true);  // also for what is forked or started from here on
-  if (argc == 2 && parse_argument(argv[1], process::worker_argument, worker))
-    run_as_child("a worker", [&] { become_worker(worker); });
-  if (argc == 2 && parse_argument(argv[1], process::process_argument, process))
-    run_as_child("a process", [&] { become_process(process); });
+void start(const InitOptions& options) {
   try {
     process::set_on_interrupt(options.on_interrupt);
     process::ensure_zygote();
@@ -95,6 +89,44 @@ void init(int argc, char** argv, const InitOptions& options) {
     called.store(false);
     throw;
   }
+}
+
+[[noreturn]] void become_zygote(const std::uint64_t (&numbers)[6]) {
+  require_child(numbers[1], process::zygote_argument);
+  process::ZygoteBirth birth;
+  birth.door = net::FdChannel(inherited(numbers[0], process::zygote_argument));
+  birth.door_for_workers = net::FdChannel(inherited(numbers[1], process::zygote_argument));
+  birth.program = inherited(numbers[2], process::zygote_argument);
+  birth.program_pid = static_cast<pid_t>(numbers[3]);
+  std::memcpy(&birth.program_mask, &numbers[4], sizeof numbers[4]);
+  birth.program_sigchld.sa_handler = numbers[5] != 0 ? SIG_IGN : SIG_DFL;
+  process::run_zygote(std::move(birth));
+}
+
+}  // namespace
+
+void process::become(const char* argument) {
+  std::uint64_t worker[4] = {};
+  std::uint64_t process[2] = {};
+  std::uint64_t zygote[6] = {};
+  called.store(true);  // also for what is forked or started from here on
+  if (parse_argument(argument, worker_argument, worker))
+    run_as_child("a worker", [&] { become_worker(worker); });
+  if (parse_argument(argument, process_argument, process))
+    run_as_child("a process", [&] { become_process(process); });
+  if (is_guest() && parse_argument(argument, zygote_argument, zygote))
+    run_as_child("the zygote", [&] { become_zygote(zygote); });
+}
+
+void init(int argc, char** argv, const InitOptions& options) {
+  process::become(argc == 2 ? argv[1] : "");
+  start(options);
+}
+
+void init_in_host(const InitOptions& options) {
+  process::start_as_guest();
+  called.store(true);
+  start(options);
 }
 
 bool process::initialized() noexcept { return called.load(); }

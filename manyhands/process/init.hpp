@@ -18,6 +18,17 @@ struct InitOptions {
 // options only. Throws Error if other threads run. Call it before anything that a worker should not repeat.
 void init(int argc, char** argv, const InitOptions& options = {});
 
+// init() for a library that uses worker processes inside of a program of somebody else's, whose main it
+// cannot change: a plugin, a module of Python. Any time, any thread, whatever other threads run; before the
+// first pool or process. A second call changes the options only.
+//
+// The zygote is then no copy of the program: the program's file is started anew with this library alone,
+// whose constructors run, while those of the program and its main do not. So tasks must be functions of this
+// library or of what it is linked with, and see its global variables as its constructors leave them, with
+// every start method; Start::fork is refused where other threads run. manyhands must be linked statically
+// into the library, which is not unloaded any more. Error if its file cannot be found or preloaded.
+void init_in_host(const InitOptions& options = {});
+
 namespace process {
 // Whether init() was called.
 bool initialized() noexcept;

@@ -29,6 +29,7 @@
 #include "manyhands/base/stack_trace.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/process/errors.hpp"
+#include "manyhands/process/fresh_start.hpp"
 #include "manyhands/process/inherited.hpp"
 #include "manyhands/process/other_threads.hpp"
 #include "manyhands/process/zygote_messages.hpp"
@@ -56,7 +57,6 @@ Keeper& keeper() {
   static Keeper* const instance = new Keeper;  // never destroyed: it is needed when the program ends
   return *instance;
 }
-
 
 bool is_own_zygote() noexcept { return door_forks.load() == forks(); }
 
@@ -104,13 +104,34 @@ pid_t fork_silently() noexcept {
 #endif
 }
 
-// Its whole life: the zygote's is its status.
-void run_keeper(ZygoteBirth& birth) {
+pid_t fork_without_handlers() noexcept {
+  return static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+}
+
+// What the zygote of a guest starts with; only that.
+std::optional<FreshStart> fresh_start_of(const ZygoteBirth& birth) {
+  if (!is_guest()) return std::nullopt;
+  std::uint64_t mask = 0;
+  std::memcpy(&mask, &birth.program_mask, sizeof mask);  // the kernel's 64 signals
+  const int ignores = birth.program_sigchld.sa_handler == SIG_IGN ? 1 : 0;
+  return FreshStart(
+      fmt::format("{}{},{},{},{},{},{}", zygote_argument, birth.door.fd(), birth.door_for_workers.fd(),
+                  birth.program.get(), birth.program_pid, mask, ignores),
+      {birth.door.fd(), birth.door_for_workers.fd(), birth.program.get()});
+}
+
+// Its whole life: the zygote's is its status. With a fresh start the program may have other threads, whose
+// locks this copy has: it calls nothing that takes one.
+void run_keeper(ZygoteBirth& birth, const std::optional<FreshStart>& fresh) {
   ::prctl(PR_SET_NAME, "mh-keeper");
   struct sigaction default_action{};
   default_action.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &default_action, nullptr);
-  const pid_t zygote = ::fork();
+  const pid_t zygote = fresh ? fork_without_handlers() : ::fork();
+  if (zygote == 0 && fresh) {
+    fresh->exec();
+    ::_exit(child_failed);
+  }
   if (zygote == 0) run_as_child("the zygote", [&] { run_zygote(std::move(birth)); });
   if (zygote < 0) throw_errno("fork the zygote, from which worker processes are started");
 #if !defined(__SANITIZE_THREAD__)
@@ -161,18 +182,20 @@ void start_zygote() {
   keeper().credentials = own_credentials();
   static const bool takes_leave = std::atexit(take_leave) == 0;
   static_cast<void>(takes_leave);
-  note_mappings();
-  flush_streams();        // what is buffered now must not be written again by a copy of the buffer
-  warm_up_stack_trace();  // once for all workers
+  if (!is_guest()) note_mappings();  // a fresh start has none of them
+  flush_streams();                   // what is buffered now must not be written again by a copy of the buffer
+  warm_up_stack_trace();             // once for all workers
   birth.door = std::move(zygote_end);
   birth.door_for_workers = std::move(our_end);  // and for us
   // No handler of the program's runs in a copy that is not the program.
   sigset_t all;
   ::sigfillset(&all);
-  ::sigprocmask(SIG_BLOCK, &all, &birth.program_mask);
+  ::sigprocmask(SIG_SETMASK, nullptr, &birth.program_mask);
+  const auto fresh = fresh_start_of(birth);
+  ::sigprocmask(SIG_BLOCK, &all, nullptr);
   const pid_t pid = fork_silently();
   const int error = errno;
-  if (pid == 0) run_as_child("the zygote's keeper", [&] { run_keeper(birth); });
+  if (pid == 0) run_as_child("the zygote's keeper", [&] { run_keeper(birth, fresh); });
   ::sigprocmask(SIG_SETMASK, &birth.program_mask, nullptr);
   if (pid < 0) {
     throw SystemError("fork the zygote, from which worker processes are started", error);
@@ -268,12 +291,13 @@ void ensure_zygote() {
     // it depends on nobody.
     if (!is_gone && (ours || threads_that_forbid_fork() > 0)) return;
   }
-  if (const int others = threads_that_forbid_fork(); others > 0) {
+  if (const int others = is_guest() ? 0 : threads_that_forbid_fork(); others > 0) {
     throw Error(fmt::format(
         "worker processes cannot be started now: {}, and a fork would copy the locks that they hold. {}",
         describe_other_threads(others),
         is_gone ? end_of_zygote() + ", and a new one cannot be forked"
-                : "Call mh::init(argc, argv) at the start of main"));
+                : "Call mh::init(argc, argv) at the start of main; in a library that such a program loads, "
+                  "mh::init_in_host()"));
   }
   drop_door();
   wait_for_keeper(Deadline(std::chrono::milliseconds(0)));

@@ -28,12 +28,13 @@ namespace manyhands::process {
 
 enum class ZygoteSpawn : std::uint32_t {
   fork,  // the worker is a copy of the zygote
-  exec,  // the worker starts the program anew; mh::init diverts it
+  exec,  // the worker starts the program anew (fresh_start.hpp)
 };
 
 // Starts this process's zygote if there is none yet (a worker has its parent's), or if it is gone; a process
-// that the user forked gets one of its own. Blocks until it serves. Throws Error if other threads run,
-// SystemError if it cannot be started.
+// that the user forked gets one of its own. That of a guest (fresh_start.hpp) is no fork, but starts afresh.
+// Blocks until it serves. Throws Error if other threads run and would be forked, SystemError if it cannot be
+// started.
 void ensure_zygote();
 bool have_zygote() noexcept;
 
@@ -59,9 +60,11 @@ std::string end_of_zygote();
 void keep_zygote() noexcept;
 
 // The names of the hidden arguments that make a program a worker,
-// "--manyhands-worker=BOARD,SUPERVISOR,DOOR,NUMBER", or an mh::Process, "--manyhands-process=RECORD,DOOR".
+// "--manyhands-worker=BOARD,SUPERVISOR,DOOR,NUMBER", an mh::Process, "--manyhands-process=RECORD,DOOR", or a
+// guest's zygote, "--manyhands-zygote=DOOR,DOOR_FOR_WORKERS,PROGRAM,PID,MASK,IGNORES_SIGCHLD".
 inline constexpr const char* worker_argument = "--manyhands-worker=";
 inline constexpr const char* process_argument = "--manyhands-process=";
+inline constexpr const char* zygote_argument = "--manyhands-zygote=";
 // Whether `door` is a descriptor as a zygote hands it to what it starts by exec: one end of a socket pair
 // whose maker was this user or root. What a stranger can redirect to a program is not.
 bool is_zygote_door(int door) noexcept;

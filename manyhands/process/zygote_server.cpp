@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <deque>
-#include <initializer_list>
 #include <list>
 #include <map>
 #include <optional>
@@ -29,6 +28,7 @@
 #include "manyhands/base/pidfd.hpp"
 #include "manyhands/process/descendants.hpp"
 #include "manyhands/process/errors.hpp"
+#include "manyhands/process/fresh_start.hpp"
 #include "manyhands/process/process_record.hpp"
 #include "manyhands/process/surroundings.hpp"
 #include "manyhands/process/worker.hpp"
@@ -40,7 +40,6 @@ namespace manyhands::process {
 namespace {
 
 using net::FdChannel;
-
 
 // The program may raise its own limit later, and each pool takes descriptors of ours. Children get theirs
 // back.
@@ -393,7 +392,9 @@ class Zygote {
   void become_process(const StartProcess& request, const Start& start, pid_t zygote) {
     leave(zygote, start);
     if (start.how == ZygoteSpawn::exec) {
-      exec_self(fmt::format("{}{},{}", process_argument, request.record, door_for_workers_.fd()), {});
+      start_afresh(
+          FreshStart(fmt::format("{}{},{}", process_argument, request.record, door_for_workers_.fd()),
+                     {door_for_workers_.fd()}));
     }
     adopt_zygote_door(UniqueFd(::fcntl(door_for_workers_.fd(), F_DUPFD_CLOEXEC, 0)));
     door_for_workers_.close();
@@ -414,6 +415,11 @@ class Zygote {
     }
     children_[pid] = {.pool = &pool, .worker = worker};
     report(pool, {.kind = WorkerEvent::Kind::started, .worker = worker, .pid = pid}, open_pidfd(pid));
+  }
+
+  [[noreturn]] static void start_afresh(const FreshStart& start) {
+    start.exec();
+    throw_errno("start this program anew for a worker (/proc/self/exe)");
   }
 
   // What every child of ours does first.
@@ -437,27 +443,14 @@ class Zygote {
     const Start start = std::move(pool.start);
     leave(zygote, start);
     if (start.how == ZygoteSpawn::exec) {
-      exec_self(fmt::format("{}{},{},{},{}", worker_argument, board.get(), supervisor.get(),
-                            door_for_workers_.fd(), worker),
-                {board.get(), supervisor.get()});
+      start_afresh(FreshStart(fmt::format("{}{},{},{},{}", worker_argument, board.get(), supervisor.get(),
+                                          door_for_workers_.fd(), worker),
+                              {board.get(), supervisor.get(), door_for_workers_.fd()}));
     }
     adopt_zygote_door(UniqueFd(::fcntl(door_for_workers_.fd(), F_DUPFD_CLOEXEC, 0)));
     door_for_workers_.close();
     run_worker(shm::Segment::attach(std::move(board)),
                {.worker = worker, .supervisor_fd = supervisor.release()});
-  }
-
-  // Starts the program anew with one argument, which mh::init understands; it keeps door, shared memory and
-  // `fds`.
-  [[noreturn]] void exec_self(std::string argument, std::initializer_list<int> fds) const {
-    for (const int fd : fds) ::fcntl(fd, F_SETFD, 0);
-    ::fcntl(door_for_workers_.fd(), F_SETFD, 0);
-    ::fcntl(shm::heap_fd(), F_SETFD, 0);
-    ::setenv(shm::heap_variable, fmt::format("{}", shm::heap_fd()).c_str(), 1);
-    std::string name = "manyhands-worker";
-    char* const argv[] = {name.data(), argument.data(), nullptr};
-    ::execv("/proc/self/exe", argv);
-    throw_errno("start this program anew for a worker (/proc/self/exe)");
   }
 
   // ---- Reports. A pool need not read them, so no send may block.
