@@ -264,7 +264,8 @@ class RealProcess final : public ProcessLife {
 class ExploredProcess final : public ProcessLife {
  public:
   ExploredProcess(std::shared_ptr<void> call, void (*body)(void*))
-      : shared_(std::make_shared<Shared>()), block_(shm::Block::create(64, shm::BlockKind::process)) {
+      : shared_(std::make_shared<Shared>()),
+        block_(shm::Block::create(sizeof(ProcessRecord), shm::BlockKind::process)) {
     shared_->call = std::move(call);
     shared_->body = body;
   }
