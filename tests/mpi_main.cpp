@@ -3,8 +3,9 @@
 // A check that fails on one rank ends the job at once, so that the others do not wait for it for ever. Rank 0
 // reports.
 #define DOCTEST_CONFIG_IMPLEMENT
-#define DOCTEST_CONFIG_NO_POSIX_SIGNALS  // the other ranks are ended by SIGTERM, and have nothing to say
-                                         // about it
+// The other ranks are ended by SIGTERM, and have nothing to say.
+#define DOCTEST_CONFIG_NO_POSIX_SIGNALS
+// about it
 #include <doctest/doctest.h>
 #include <unistd.h>
 

@@ -3,8 +3,9 @@
 //
 //   mpi_victim CALL FAULT     all ranks meet, then the last one does FAULT and the others CALL
 //   mpi_victim leaks          uses much of the library; says which handles of MPI were made and not freed
-//   mpi_victim differ         collectives in which the ranks differ (with MANYHANDS_CHECK=comm), and what
-//   comes mpi_victim outside        calls before MPI is initialised and after it is finalized, and what comes
+//   mpi_victim differ         collectives in which the ranks differ (with MANYHANDS_CHECK=comm), and
+//                             what comes
+//   mpi_victim outside        calls before MPI is initialised and after it is finalized, and what comes
 #include <unistd.h>
 
 #include <csignal>

@@ -66,8 +66,8 @@ void despeckle(std::span<float> rgb, std::uint32_t width, std::uint32_t height) 
 
 void soften_grain(std::span<float> rgb, std::uint32_t width, std::uint32_t height) {
   constexpr int reach = 3, patch = 1;  // pixels to each side
-  constexpr float grain =
-      0.022F;  // root mean square of a difference that counts as grain, as the eye sees it
+  // Root mean square of a difference that counts as grain, as the eye sees it.
+  constexpr float grain = 0.022F;
   const int w = static_cast<int>(width), h = static_cast<int>(height);
   const std::vector<float> before(rgb.begin(), rgb.end());
   std::vector<float> seen(rgb.size());

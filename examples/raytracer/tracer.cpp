@@ -220,8 +220,8 @@ class Path {
   int length_ = 0;
   int matte_bounces_ = 0;
   int gloss_bounces_ = 0;
-  bool past_caustics_ =
-      false;  // glass or metal came after the last matte surface, which counted its lamps by photons
+  // Glass or metal came after the last matte surface, which counted its lamps by photons.
+  bool past_caustics_ = false;
   int glass_splits_ = 0;
   bool fanned_out_ = false;
 };
@@ -267,8 +267,8 @@ const Stage& stage_of(const std::string& path) {
   // The one mutable static of this program: a worker process has no other place to keep a scene between two
   // tiles.
   static std::mutex mutex;
-  static std::map<std::string, std::unique_ptr<const Stage>>
-      stages;  // guarded by mutex; entries never change
+  // Guarded by mutex; entries never change.
+  static std::map<std::string, std::unique_ptr<const Stage>> stages;
   const std::lock_guard lock{mutex};
   auto& stage = stages[path];
   if (!stage) stage = std::make_unique<const Stage>(Scene::load(path));

@@ -32,8 +32,8 @@ constexpr std::uint64_t max_cache_bytes = 64 << 20;
 struct Source {
   std::string name;
   std::uint64_t size = 0;
-  std::function<void(std::uint64_t offset, std::span<std::byte> to)>
-      read;  // requires offset + to.size() <= size
+  // Requires offset + to.size() <= size.
+  std::function<void(std::uint64_t offset, std::span<std::byte> to)> read;
 
   [[noreturn]] void fail(const std::string& what) const { throw ElfError(fmt::format("{}: {}", name, what)); }
 

@@ -55,8 +55,8 @@ struct NeededLibrary {
   std::string name;       // as DT_NEEDED has it
   std::string path;       // "" if it was not found
   std::string needed_by;  // the path of the first file that needs it
-  bool is_system =
-      false;     // found by the cache or in a system folder, or not a 64-bit library of this machine
+  // Found by the cache or in a system folder, or not a 64-bit library of this machine.
+  bool is_system = false;
   ElfInfo info;  // of the file at `path`; empty if is_system and not asked for
 };
 

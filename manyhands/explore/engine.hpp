@@ -75,8 +75,8 @@ struct FoundOutcome {
 struct Found {
   std::vector<FoundOutcome> outcomes;
   std::uint64_t schedules = 0;  // different ones
-  std::uint64_t runs =
-      0;  // of the program, also those given up since they turned out to be like earlier ones
+  // Of the program, also those given up since they turned out to be like earlier ones.
+  std::uint64_t runs = 0;
   std::uint64_t steps = 0;
   Duration elapsed{};
   ExploreLimit limit = ExploreLimit::none;

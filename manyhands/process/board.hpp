@@ -2,19 +2,18 @@
 // Board: how a pool's shared memory is laid out. The parent and its workers see the same bytes; nothing here
 // has code beyond finding its parts.
 //
-//   [ Board ][ WorkerSlot each worker ][ Cell x cell_count ][ Job x job_count ][ Chunk x max_chunks, each job
-//   ] [ MessageRing each worker ][ Arena region of the parent ][ Arena region of each worker ]
+//   [ Board ][ WorkerSlot each worker ][ Cell x cell_count ][ Job x job_count ]
+//   [ Chunk x max_chunks, each job ][ MessageRing each worker ]
+//   [ Arena region of the parent ][ Arena region of each worker ]
 //
 // The segment is sparse: most of its address space is never touched.
 //
 // Who owns what:
 //   Cell    one call. The parent fills it and makes it `queued`; a worker claims it by one CAS that writes
-//   its number;
-//           the parent frees it when the outcome has come through the worker's ring, or when the worker is
-//           dead.
+//           its number; the parent frees it when the outcome has come through the worker's ring, or when the
+//           worker is dead.
 //   Job     one map. The parent fills it and makes its generation odd; workers claim chunks by one CAS each;
-//   the parent
-//           makes the generation even when every chunk is done.
+//           the parent makes the generation even when every chunk is done.
 //   Slot    one worker's journal: what it is doing, read by the parent when it is dead.
 // Every claim names its owner and generation in the same atomic step, so that a death at any instant leaves
 // no doubt what was lost. A generation in each word makes stale readers fail.
@@ -145,8 +144,8 @@ constexpr std::uint64_t chunk_owner(std::uint32_t generation, std::uint32_t owne
 }
 
 struct alignas(64) Job {
-  std::atomic<std::uint32_t>
-      generation;                   // odd: being worked on. Release by the parent publishes the fields below
+  // Odd: being worked on. Release by the parent publishes the fields below.
+  std::atomic<std::uint32_t> generation;
   std::atomic<std::uint32_t> stop;  // set by the parent or a worker whose item failed: start no further item
   std::uint32_t chunks;
   std::uint64_t items;
@@ -165,10 +164,10 @@ struct alignas(64) Job {
   alignas(
       64) std::atomic<std::uint64_t> ready;  // items whose input is in place; grows while the parent copies
   alignas(64) std::atomic<std::uint64_t> done_items;  // workers add when a chunk ends
-  std::atomic<std::int32_t>
-      unfinished;  // chunks; a hint for whom to wake: at or below 0, each end wakes the parent
-  std::atomic<std::uint32_t>
-      wake_each;  // a thread of the parent waits for an item: the end of each chunk wakes it
+  // Chunks; a hint for whom to wake: at or below 0, each end wakes the parent.
+  std::atomic<std::int32_t> unfinished;
+  // A thread of the parent waits for an item: the end of each chunk wakes it.
+  std::atomic<std::uint32_t> wake_each;
 };
 
 // Where item i of a map over packed items lies in its input block.
@@ -200,8 +199,8 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::uint64_t> turn;
   std::atomic<std::uint64_t> block;  // a block of its region that it is filling, 0 if none
   shm::FutexWord ring_full;          // 1 while it waits for the parent to take results
-  std::atomic<std::int32_t>
-      cpu;  // where it last claimed a task, so that a waiting parent there does not spin
+  // Where it last claimed a task, so that a waiting parent there does not spin.
+  std::atomic<std::int32_t> cpu;
   std::atomic<std::uint64_t> tasks_run;  // by this incarnation
   // Written at its start: who it is, where run_worker() lies in the worker, and how many frames are around a
   // task's.
@@ -237,8 +236,8 @@ struct Board {
   // spin.
   alignas(64) std::atomic<std::int32_t> parent_cpu;
   alignas(64) shm::FutexWord parent_sleeping;  // 1 while threads of the parent sleep on it
-  std::atomic<std::uint32_t>
-      supervisor_armed;                       // 1: the next result should wake the supervisor if it is wanted
+  // 1: the next result should wake the supervisor if it is wanted.
+  std::atomic<std::uint32_t> supervisor_armed;
   std::atomic<std::uint32_t> results_wanted;  // continuations that wait for results nobody may be waiting for
   alignas(64) WorkerSet searching;            // workers that look for work and will find it
   alignas(64) WorkerSet idle;                 // workers asleep; who removes one wakes it

@@ -119,8 +119,8 @@ struct MapRequest {
   ByteView plain_input = {};      // plain items, or
   SharedBlock packed_input = {};  // made by make_input_block(): an array of PackedItem, then their packets
   std::uint64_t output_size = 0;  // bytes of one plain result; 0: results are packed
-  shm::Offset input_place =
-      0;  // plain items that lie in an Array: the first one's place in the program's heap
+  // Plain items that lie in an Array: the first one's place in the program's heap.
+  shm::Offset input_place = 0;
   shm::Offset output_place = 0;           // the same for plain results
   std::vector<shm::BlockPtr> named = {};  // shared memory that function, items and results name
   MapOptions options = {};

@@ -42,7 +42,7 @@ class DeliveryTable {
   std::optional<std::uint32_t> first_returned() const noexcept;
   const QueueCell& cell(std::uint32_t slot) const noexcept { return slots_[slot].cell; }
   // It becomes this process's.
-  Receipt receive_again(std::uint32_t slot) noexcept;
+  Receipt receive_again(std::uint32_t index) noexcept;
   // It leaves the table, without being acknowledged.
   void remove(std::uint32_t slot) noexcept;
 

@@ -23,8 +23,8 @@ struct Death {
   int exit_code = 0;              // if it exited
   bool out_of_memory = false;     // the kernel's OOM killer was at work
   std::uint64_t peak_memory = 0;  // bytes, resident
-  std::vector<wire::Function>
-      stack;                        // of the crash, innermost first; empty if unknown (SIGKILL, for example)
+  // Of the crash, innermost first; empty if unknown (SIGKILL, for example).
+  std::vector<wire::Function> stack;
   std::uint64_t fault_address = 0;  // of a SIGSEGV: what could not be accessed
 };
 

@@ -6,8 +6,8 @@
 namespace manyhands {
 
 struct InitOptions {
-  OnInterrupt on_interrupt =
-      OnInterrupt::end_program;  // what Ctrl-C does while the program waits for workers
+  // What Ctrl-C does while the program waits for workers.
+  OnInterrupt on_interrupt = OnInterrupt::end_program;
 };
 
 // Prepares this program for worker processes: starts the zygote from which they are forked, while the program

@@ -20,14 +20,12 @@ process::CrewOptions crew_options(int workers, const PoolOptions& options) {
   if (options.start == Start::spawn && !process::initialized()) {
     throw Error(
         "a pool with Start::spawn starts this program anew for each worker, which mh::init(argc, argv) must "
-        "divert: "
-        "call it first in main");
+        "divert: call it first in main");
   }
   if (options.start == Start::fork && (options.initializer.given() || options.max_tasks_per_worker != 0)) {
     throw Error(
         "a pool with Start::fork has new workers at each call: initializer and max_tasks_per_worker do not "
-        "apply; "
-        "prepare what they need before the call, they see a copy");
+        "apply; prepare what they need before the call, they see a copy");
   }
   if (options.inner_threads < -1)
     throw Error(fmt::format(

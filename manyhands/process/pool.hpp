@@ -63,8 +63,8 @@ struct PoolOptions {
   // Runs in each worker before its first task. If it throws or dies, every task fails with InitializerFailed,
   // once and for all: the pool is not tried again.
   Initializer initializer = {};
-  std::size_t max_tasks_per_worker =
-      0;                           // then the worker is replaced; 0: never. Items of a map count one each
+  // Then the worker is replaced; 0: never. Items of a map count one each.
+  std::size_t max_tasks_per_worker = 0;
   std::uint64_t memory_limit = 0;  // bytes that a worker may add to what it has at its start; 0: no limit
   int retries = 0;                 // see CallOptions::retries
   Start start = Start::zygote;
@@ -145,8 +145,8 @@ class Pool : public Verbs<Pool> {
   int workers_;
   process::CrewOptions options_;
   int exceptions_;  // that were passing when the pool was made
-  std::shared_ptr<process::Crew>
-      crew_;  // shared with results; null with Start::fork, where each call has its own:
+  // Shared with results; null with Start::fork, where each call has its own.
+  std::shared_ptr<process::Crew> crew_;
   enum class Life { open, closed, terminated };
   // Those that were forked; no more are from here on.
   std::vector<std::shared_ptr<process::Crew>> last_crews(Life life);

@@ -4,7 +4,8 @@
 //
 //   mh::Value<double> sum(0.0);
 //   mh::Process p{[](mh::Value<double> sum, double x) { sum.update([x](double s) { return s + x; }); },
-//   sum, 3.0}; p.join();
+//                 sum, 3.0};
+//   p.join();
 //
 // Function and arguments travel as a Pool's do (wire/call.hpp); what the function returns is dropped. Handles
 // to shared memory (Array, Value, Lock, Queue ...) refer to the same memory in both processes. An exception

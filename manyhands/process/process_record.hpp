@@ -19,8 +19,8 @@ struct ProcessRecord {
   shm::FutexWord state;              // ProcessState; written by who forks and who reaps
   std::atomic<std::int32_t> pid;     // 0: not yet forked
   std::atomic<std::int32_t> status;  // once ended: as of waitpid; once failed: the errno
-  std::atomic<std::int32_t>
-      exit_code;  // of the function's end, written by the process itself; -1: not ended so
+  // Of the function's end, written by the process itself; -1: not ended so.
+  std::atomic<std::int32_t> exit_code;
   std::atomic<std::uint32_t> detached;
   std::atomic<shm::ThreadToken> thread;    // the process's main thread; 0 before it runs
   std::int32_t parent;                     // pid of who started it; constant

@@ -156,14 +156,14 @@ class [[nodiscard]] Delivery {
 
  public:
   Delivery(Delivery&& other) noexcept
-      : core_(other.core_),
+      : core_(std::move(other.core_)),
         receipt_(other.receipt_),
         value_(std::move(other.value_)),
         held_(std::exchange(other.held_, false)) {}
   Delivery& operator=(Delivery&& other) noexcept {
     if (this == &other) return *this;
     give_back();
-    core_ = other.core_;
+    core_ = std::move(other.core_);
     receipt_ = other.receipt_;
     value_ = std::move(other.value_);
     held_ = std::exchange(other.held_, false);

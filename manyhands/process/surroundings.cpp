@@ -123,8 +123,9 @@ void apply_environment(std::string_view environment) {
   while (!environment.empty()) {
     const std::string_view variable = environment.substr(0, environment.find('\0'));
     environment.remove_prefix(variable.size() + 1);
-    // Strings of the environment belong to it from here on.
-    if (char* const copy = ::strndup(variable.data(), variable.size()); copy != nullptr) ::putenv(copy);
+    char* const copy = ::strndup(variable.data(), variable.size());
+    // The string belongs to the environment from here on, if it takes it.
+    if (copy != nullptr && ::putenv(copy) != 0) std::free(copy);
   }
 }
 

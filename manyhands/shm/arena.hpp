@@ -5,8 +5,11 @@
 // recycled, because touching fresh pages costs ten times the copy. Used by process/: the parent owns one
 // arena for arguments, each worker one for its results; a block travels as its offset in the segment.
 //
-// Layout of the region [begin, begin + size) of the segment:  [ Header : 192 ] then blocks, each [
-// BlockHeader : 64 ][ bytes ]. Returned blocks form a stack linked by offsets: releasers push with CAS, the
+// Layout of the region [begin, begin + size) of the segment:
+//
+//   [ Header : 192 ] then blocks, each [ BlockHeader : 64 ][ bytes ]
+//
+// Returned blocks form a stack linked by offsets: releasers push with CAS, the
 // owner takes the whole stack at once (so there is no ABA). Sizes are powers of two. Each block says whether
 // the owner has it: a successor of a dead owner finds the free ones by walking through the region. Once all
 // blocks are returned and none keeps pages, the region starts again from its beginning. Source of the return
@@ -43,8 +46,8 @@ class Arena {
   enum class BlockState : std::uint32_t { warm, cold, out };  // free with its pages; free without; handed out
   struct Header {
     alignas(64) std::atomic<std::uint64_t> returned;  // top of the stack of released blocks, 0 if empty
-    std::atomic<std::uint64_t>
-        taking;  // the stack that the owner is just taking, 0 if none; written by the owner
+    // The stack that the owner is just taking, 0 if none; written by the owner.
+    std::atomic<std::uint64_t> taking;
     alignas(64) std::atomic<std::uint64_t> top;          // end of the last block; written by the owner
     alignas(64) std::atomic<std::uint64_t> outstanding;  // owner adds, releasers subtract
   };

@@ -4,8 +4,8 @@
 //   mh::Array<double> a(1'000'000);              // zeros
 //   mh::Array<float> image({480, 640, 3});       // row-major
 //   std::iota(a.begin(), a.end(), 0.0);
+//   // In place, nothing is copied:
 //   pool.map([](mh::Array<double> part) { for (double& x : part) x *= 2; }, a.split(8));
-//   // in place, nothing is copied
 //
 // An Array is a handle: copies, also those in other processes, are the same elements, and a slice is a handle
 // to some of them. Passing one to a task costs its handle, some 20 bytes. The memory lives as long as any

@@ -403,8 +403,7 @@ void Barrier::throw_broken(Site site) const {
     case Why::deserted:
       text = fmt::format(
           "{} of {} had come, and nobody is left who could come: who ever had it ended, or waits in it, or "
-          "for "
-          "the end of one who does",
+          "for the end of one who does",
           come_then, here.parties);
       break;
     case Why::was_reset:

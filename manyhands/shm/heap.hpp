@@ -6,8 +6,10 @@
 // has no name; it is gone when the last process of the program is gone, however that ended. Blocks that are
 // given back keep their pages up to a budget, since a fresh page costs ten times a warm one.
 //
-// Layout: [ HeapHeader ][ participants.cpp's tables ][ sites.cpp's table ][ blocks: BlockHeader, payload, ...
-// ] Invariants: a block is on the free list of its size class iff nobody refers to it (refs == 0); payloads
+// Layout: [ HeapHeader ][ tables of participants.cpp ][ table of sites.cpp ][ blocks ],
+// each block [ BlockHeader ][ payload ].
+//
+// Invariants: a block is on the free list of its size class iff nobody refers to it (refs == 0); payloads
 // lie on multiples of 64 bytes; offsets are counted from the start of the mapping, which may lie elsewhere in
 // a process that was started by exec.
 //
@@ -46,8 +48,8 @@ enum class BlockKind : std::uint32_t {
 const char* name_of(BlockKind kind) noexcept;  // "Lock"
 
 struct BlockHeader {
-  std::atomic<std::uint32_t>
-      refs;                  // processes that hold the block, and messages under way that name it; 0: free
+  // Processes that hold the block, and messages under way that name it; 0: free.
+  std::atomic<std::uint32_t> refs;
   std::uint32_t size_class;  // constant once the block exists
   BlockKind kind;
   std::uint32_t number;             // of this kind in this program, from 1: "Lock 3"

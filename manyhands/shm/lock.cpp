@@ -257,8 +257,7 @@ bool AnyLock::take_from_ended(std::uint32_t seen, Site site) const {
   const std::string lock = describe_target(block_->offset());
   throw LockAbandoned(fmt::format(
       "{}, wanted at {}, was abandoned: {} did not release it; {}. What the lock guards may be half written. "
-      "The "
-      "lock is free now: look at the data, then take it again. With {{.when_abandoned = "
+      "The lock is free now: look at the data, then take it again. With {{.when_abandoned = "
       "mh::WhenAbandoned::adopt}} the next taker just gets it, with wait all wait for a release().",
       lock, describe(site), describe_holder(seen & LockState::owner_mask), since(held_site, held_since_ns)));
 }

@@ -140,8 +140,7 @@ std::string deadlock_text(std::span<const WaitEdge> cycle, const HeapView& heap)
   for (const WaitEdge& edge : cycle) text += "\n  " + line_of(edge, heap);
   text += fmt::format(
       "\n{} gave way, as it was the last to wait. Take the locks in the same order everywhere, or all at "
-      "once "
-      "with std::scoped_lock(a, b).",
+      "once with std::scoped_lock(a, b).",
       title_of(thread_in(heap, victim_of(cycle))));
   return text;
 }

@@ -60,8 +60,8 @@ struct Root {
   };
   std::atomic<std::uint32_t> count;  // clocks given out; may exceed max_clocks
   std::array<Thread, max_clocks> threads;
-  std::array<std::atomic<std::uint32_t>, max_threads>
-      clock_of;                                        // by slot of the token; checked against `token`
+  // By slot of the token; checked against `token`.
+  std::array<std::atomic<std::uint32_t>, max_threads> clock_of;
   std::array<std::atomic<std::uint32_t>, 4096> pairs;  // of sites, reported; open addressing
 };
 
@@ -212,8 +212,8 @@ struct Own {
   ThreadToken token = 0;
   std::uint32_t index = no_clock;
   Chunk* clock = nullptr;
-  std::atomic<std::uint32_t>* time =
-      nullptr;  // its own entry; ticked by it, and by threads that come after it
+  // Its own entry; ticked by it, and by threads that come after it.
+  std::atomic<std::uint32_t>* time = nullptr;
 };
 constinit thread_local Own own;
 
@@ -417,8 +417,7 @@ bool has_ended_before(Own& me, std::uint32_t index, ThreadToken token) noexcept 
     const BlockHeader& header = header_of(object);
     const std::string text = fmt::format(
         "manyhands: race on {} {}: {} {} at {} and {} {} it at {}, and nothing orders the two; use update() "
-        "or a "
-        "Lock\n",
+        "or a Lock\n",
         name_of(header.kind), header.number, who(me.token), now.writes ? "writes" : "reads",
         describe(now.site), who(token), then.writes ? "wrote" : "read", describe(then.site));
     static_cast<void>(!::write(STDERR_FILENO, text.data(), text.size()));  // one call: lines do not mix

@@ -2,8 +2,8 @@
 // Semaphore and BoundedSemaphore: permits that processes take and give back.
 //
 //   mh::Semaphore downloads(4);
+//   // At most four at once:
 //   mh::Process p{[](const mh::Semaphore& permits) { std::scoped_lock guard(permits); ... }, downloads};
-//   // at most four at once
 //
 // Any process may give a permit, also one that took none. So nobody knows who has permits, and a process that
 // ends with one does not give it back: where that matters, use a Lock or a time limit. A process that is

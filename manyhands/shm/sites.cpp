@@ -17,8 +17,8 @@ constexpr std::size_t text_words = (site_size - 16) / 8;
 
 struct SiteSlot {
   std::atomic<std::uint64_t> key;  // a hash of the text; 0: unused. Written once
-  std::atomic<std::uint32_t>
-      written;  // 1: the text is whole. Whoever finds it 0 writes it again: always the same
+  // 1: the text is whole. Whoever finds it 0 writes it again: always the same.
+  std::atomic<std::uint32_t> written;
   std::uint32_t padding;
   std::array<std::atomic<std::uint64_t>, text_words> text;  // zero-terminated
 };

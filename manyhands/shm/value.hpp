@@ -2,9 +2,10 @@
 // Value<T>: one T that all processes of a program share.
 //
 //   mh::Value<double> balance(0.0);
+//   // Atomic:
 //   mh::Process p{[](mh::Value<double> v) { v.update([](double x) { return x + 10; }); }, balance};
-//   // atomic
-//   mh::Process q{[](mh::Value<double> v) { v += 10; }, balance};  // a load and a store: can lose
+//   // A load and a store, which can lose what another does in between:
+//   mh::Process q{[](mh::Value<double> v) { v += 10; }, balance};
 //
 // Plain access (get, set, conversion, = += ++ ...) is not put in any order: each is a load, a store, or one
 // after the other, between which other processes may come. That is the race of the textbook, and

@@ -1,6 +1,7 @@
 #pragma once
-// What a caller may say about a map or a call, as aggregates: pool.map(f, xs, {.chunk = 100, .deadline =
-// 2s}).
+// What a caller may say about a map or a call, as aggregates:
+//
+//   pool.map(f, xs, {.chunk = 100, .deadline = 2s});
 
 #include <cstddef>
 #include <cstdint>

@@ -23,8 +23,8 @@ using ProgressFunction = std::function<void(const Progress&)>;
 
 struct ProgressBarOptions {
   int fd = 2;  // where to write: standard error
-  std::optional<bool> terminal =
-      {};  // draw a bar (true) or print lines (false); default: whether fd is a terminal
+  // Draw a bar (true) or print lines (false); default: whether fd is a terminal.
+  std::optional<bool> terminal = {};
   Duration line_every = std::chrono::seconds(10);  // without a terminal: time between lines
 };
 

@@ -41,8 +41,8 @@ namespace manyhands::task {
 // What an executor tells about the task that it runs on this thread. Pointers may be null.
 struct Context {
   const std::atomic<std::uint32_t>* stop = nullptr;  // not zero: cancelled
-  const std::atomic<std::uint64_t>* item =
-      nullptr;  // the current index, if it changes while the context stands
+  // The current index, if it changes while the context stands.
+  const std::atomic<std::uint64_t>* item = nullptr;
   std::int64_t index = -1;
   std::int64_t deadline_at_ns = INT64_MAX;  // CLOCK_MONOTONIC
   std::uint32_t attempt = 1;

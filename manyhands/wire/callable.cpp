@@ -48,8 +48,7 @@ std::string capture_text(std::size_t word, bool on_stack) {
       "the function captures something by reference or pointer (bytes {}-{} of its captures point {}), which "
       "a worker process does not share; capture it by value (a copy, *this, a std::vector for a span, a "
       "std::string for a string_view), give it as an argument or by mh::bind(f, state...), or use a pool "
-      "with "
-      "Start::fork and mh::snapshot(f)",
+      "with Start::fork and mh::snapshot(f)",
       word * 8, word * 8 + 7,
       on_stack ? "into the caller's stack" : "into the caller's heap or other memory of its own");
 }
@@ -67,9 +66,8 @@ void on_fault(int signal, siginfo_t* info, void*) {
     const std::size_t word = (address >> word_bit) & (max_words - 1);
     char text[] =
         "manyhands: the function used a pointer or reference that it captured at byte ### of its captures; "
-        "it is "
-        "the caller's own memory, which this process does not share: capture it by value, or give it as an "
-        "argument or by mh::bind\n";
+        "it is the caller's own memory, which this process does not share: capture it by value, or give it as "
+        "an argument or by mh::bind\n";
     char* digits = std::strstr(text, "###");
     for (std::size_t i = 0, value = word * 8; i < 3; ++i, value /= 10)
       digits[2 - i] = static_cast<char>('0' + value % 10);

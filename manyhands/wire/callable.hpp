@@ -16,12 +16,10 @@
 // nor unions: then nothing is looked at. Of any other, each aligned word that is no padding and an address of
 // mapped memory is looked at:
 //   - in the program or a shared library (static data, constants, code): it travels as its place there, and
-//   in
-//     the worker points to the same place, which holds what it held when the worker was started;
+//     in the worker points to the same place, which holds what it held when the worker was started;
 //   - in memory shared by the program's processes (an Array's elements): to the same memory, unless the
-//   worker
-//     is no process of this program (MPI); the same for memory mapped shared, and files mapped for reading,
-//     before the zygote was forked;
+//     worker is no process of this program (MPI); the same for memory mapped shared, and files mapped for
+//     reading, before the zygote was forked;
 //   - any other memory, the heap or a stack, is the caller's own. If the word is certainly a pointer or
 //     reference, this is an Error at the call. If it may also be something that is never looked at (the
 //     payload of an empty optional, unset elements of an array), the worker gets an address that faults at

@@ -47,8 +47,8 @@ inline constexpr std::uint8_t negative_fixint = 0xe0;  // 0xe0..0xff: -32..-1
 namespace ext {
 inline constexpr std::int8_t typed_array = 1;  // {dtype, shape} and the elements' bytes
 inline constexpr std::int8_t records = 2;      // {description, count} and the bytes of plain structs
-inline constexpr std::int8_t out_of_band_binary =
-    3;  // {index, size}: a bin that lies in a buffer beside the message
+// {index, size}: a bin that lies in a buffer beside the message.
+inline constexpr std::int8_t out_of_band_binary = 3;
 inline constexpr std::int8_t out_of_band_string = 4;       // {index, size}: a str that lies in a buffer
 inline constexpr std::int8_t out_of_band_typed_array = 5;  // {index, size, dtype, shape}
 inline constexpr std::int8_t out_of_band_records = 6;      // {index, size, description, count}

@@ -129,10 +129,8 @@ namespace detail {
 std::string depth_text(std::size_t max_depth) {
   return fmt::format(
       "values are nested deeper than {} levels, the limit; raise it (MANYHANDS_MAX_DEPTH=N in the "
-      "environment, "
-      "wire::Limits::max_depth of a Reader), or keep the nodes of a list or tree in a vector and refer to "
-      "them "
-      "by index",
+      "environment, wire::Limits::max_depth of a Reader), or keep the nodes of a list or tree in a vector and "
+      "refer to them by index",
       max_depth);
 }
 

@@ -23,8 +23,8 @@ namespace manyhands::wire {
 
 struct Limits {
   std::size_t max_depth = default_max_depth();  // containers within containers
-  std::uint64_t max_bytes =
-      UINT64_MAX;  // memory that the elements of containers, strings and pointees may take
+  // Memory that the elements of containers, strings and pointees may take.
+  std::uint64_t max_bytes = UINT64_MAX;
 };
 
 // What the next value is; an out-of-band string or binary counts as such.

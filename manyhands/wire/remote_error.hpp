@@ -4,17 +4,16 @@
 //
 // ErrorRecord is the data, made once where the exception was caught. to_exception() turns it into what get()
 // throws:
-//   a known type (std's, manyhands', registered ones)  -> that type again, with the RemoteError nested
-//   inside;
-//                                                         also if it was thrown by std::throw_with_nested:
-//                                                         what it carried is named in the RemoteError's
-//                                                         message
-//   anything else                                      -> RemoteError, with type name, message, remote stack
-//   and place
+//   a known type (std's, manyhands', registered ones)
+//     -> that type again, with the RemoteError nested inside; also if it was thrown by
+//        std::throw_with_nested: what it carried is named in the RemoteError's message
+//   anything else
+//     -> RemoteError, with type name, message, remote stack and place
 //
 //   try { pool.apply(f, x); }
-//   catch (const std::out_of_range& e) { if (const auto* remote = mh::remote_error(e)) std::cerr <<
-//   remote->stack(); }
+//   catch (const std::out_of_range& e) {
+//     if (const auto* remote = mh::remote_error(e)) std::cerr << remote->stack();
+//   }
 
 #include <cstdint>
 #include <exception>
