@@ -51,10 +51,11 @@ concept Native = std::is_arithmetic_v<std::remove_cv_t<T>> || std::is_enum_v<std
                  detail::is_complex<std::remove_cv_t<T>>;
 
 // Elements side by side that travel from and to where they lie: vector, array, string, span, mh::Array of
-// plain types.
+// plain types. Not a class that derives from one of these and adds members, which would be lost.
 template <class R>
 concept Flat =
-    std::ranges::contiguous_range<R> && std::ranges::sized_range<R> && Plain<std::ranges::range_value_t<R>>;
+    std::ranges::contiguous_range<R> && std::ranges::sized_range<R> && Plain<std::ranges::range_value_t<R>> &&
+    !wire::detail::has_more_than_its_base<std::remove_cvref_t<R>>;
 
 // A Flat that takes the size of what comes.
 template <class R>

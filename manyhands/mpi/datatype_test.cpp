@@ -27,6 +27,11 @@ static_assert(Plain<int> && Plain<Outer> && Plain<Colour> && Plain<std::pair<int
 static_assert(!Plain<std::string> && !Plain<int*> && !Plain<std::vector<int>>);
 static_assert(Flat<std::vector<int>> && Flat<std::string> && Flat<std::span<const Outer>> &&
               !Flat<std::vector<bool>>);
+// Has members beside a range's, which would be lost.
+struct Table : std::vector<double> {
+  int columns;
+};
+static_assert(!Flat<Table> && !Resizable<Table> && !Packed<Table>);
 static_assert(Resizable<std::vector<double>> && !Resizable<std::span<double>> &&
               !Resizable<std::array<int, 2>>);
 static_assert(Packed<std::vector<std::string>> && Packed<std::vector<bool>> && !Packed<int>);
