@@ -12,8 +12,11 @@
 #include <cstdio>
 #include <functional>
 #include <map>
+#include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "manyhands/mpi.hpp"
 
@@ -120,12 +123,53 @@ int outside() {
   };
   attempt("before", [] { static_cast<void>(mpi::world()); });
   attempt("before", [] { static_cast<void>(mpi::features()); });
+  static_cast<void>(mpi::control_variables());  // also without MPI
   mpi::Comm kept;
   mpi::Request<int> request;
+  mpi::Request<std::string> unsized;
+  mpi::Request<void> finished;
+  mpi::Persistent persistent;
+  mpi::Datatype type;
+  mpi::Group group;
+  mpi::Info info;
+  std::optional<mpi::Cart> grid;
+  std::optional<mpi::Message> message;
+  std::optional<mpi::Window<int>> window;
+  std::optional<mpi::WindowBase::Lock> lock;
+  std::optional<mpi::File> file;
+  std::optional<mpi::File::Split> split;
+  std::optional<mpi::Halo> halo;
+  std::optional<mpi::AttributeKey<int>> key;
+  std::optional<mpi::NativeOp> op;
+  std::optional<mpi::PartitionedSend> parts;
+  std::optional<mpi::GeneralizedRequest> own;
+  std::optional<mpi::SharedArray<int>> shared;
+  std::vector<int> data(8);
   {
     const mpi::Environment env;
     kept = mpi::world().dup();
-    request = kept.irecv<int>({.source = kept.rank()});
+    request = kept.irecv<int>({.source = kept.rank(), .tag = 8});
+    unsized = kept.irecv<std::string>({.source = kept.rank(), .tag = 7});
+    finished = kept.ibarrier();
+    finished.wait();
+    persistent = kept.recv_init(std::span(data), {.source = 0});
+    type = mpi::Datatype::vector<int>(2, 1, 2);
+    group = kept.group();
+    info.set("key", "value");
+    grid.emplace(kept, mpi::CartOptions{.dims = {1}, .periodic = {true}});
+    auto sent = kept.isend(1, {.dest = 0, .tag = 9});
+    message.emplace(kept.mprobe({.source = 0, .tag = 9}));
+    window.emplace(kept, 4);
+    lock.emplace(window->lock(0));
+    file.emplace(kept, "mpi_victim.outside",
+                 mpi::Mode::create | mpi::Mode::read | mpi::Mode::write | mpi::Mode::delete_on_close);
+    split.emplace(file->write_at_all_begin(0, data));
+    halo.emplace(*grid, mpi::grid_view(data.data(), {8}));
+    key.emplace();
+    op.emplace(mpi::NativeOp::view(MPI_SUM));
+    parts.emplace(kept.psend_init(std::span(data), 2, {.dest = 0}));
+    own.emplace();
+    shared.emplace(kept, 4);
     auto moved = std::move(request);
     attempt("moved from", [&] { request.wait(); });
     attempt("moved from", [&] { static_cast<void>(request.get()); });
@@ -135,6 +179,49 @@ int outside() {
   attempt("after", [&] { kept.barrier(); });
   attempt("after", [&] { kept.send(1, {.dest = 0}); });
   attempt("after", [&] { request.wait(); });
+  attempt("after", [&] { unsized.wait(); });
+  attempt("after", [&] { static_cast<void>(finished.status()); });
+  attempt("after", [&] { persistent.start(); });
+  attempt("after", [&] { static_cast<void>(kept.rank()); });
+  attempt("after", [&] { static_cast<void>(kept.name()); });
+  attempt("after", [&] { static_cast<void>(kept.irecv<std::string>()); });
+  attempt("after", [&] { static_cast<void>(kept.dup()); });
+  attempt("after", [&] { static_cast<void>(type.size()); });
+  attempt("after", [&] { static_cast<void>(type.describe()); });
+  attempt("after", [&] { static_cast<void>(type.dup()); });
+  attempt("after", [&] { static_cast<void>(mpi::Datatype::contiguous<double>(3)); });
+  attempt("after", [&] { static_cast<void>(mpi::datatype_of<Plain>()); });
+  attempt("after", [&] { static_cast<void>(group.size()); });
+  attempt("after", [&] { static_cast<void>(info.get("key")); });
+  attempt("after", [&] { info.set("other", "value"); });
+  attempt("after", [&] { static_cast<void>(grid->coords(0)); });
+  attempt("after", [&] { static_cast<void>(grid->shift(0)); });
+  attempt("after", [&] { static_cast<void>(message->status()); });
+  attempt("after", [&] { static_cast<void>(message->recv<int>()); });
+  attempt("after", [&] { window->put(0, 0, 1); });
+  attempt("after", [&] { static_cast<void>(window->size()); });
+  attempt("after", [&] { window->free(); });
+  attempt("after", [&] { lock->unlock(); });
+  attempt("after", [&] { static_cast<void>(shared->of(0)); });
+  attempt("after", [&] { static_cast<void>(file->size()); });
+  attempt("after", [&] { file->close(); });
+  attempt("after", [&] { split->end(); });
+  attempt("after", [&] { halo->exchange(); });
+  attempt("after", [&] { static_cast<void>(key->get(kept)); });
+  attempt("after", [&] { static_cast<void>(op->is_commutative()); });
+  attempt("after", [&] { parts->start(); });
+  attempt("after", [&] { static_cast<void>(own->request()); });
+  attempt("after", [&] { own->complete(); });
+  attempt("after", [] { static_cast<void>(mpi::control_variables()); });
+  attempt("after", [] { static_cast<void>(mpi::performance_variables()); });
+  attempt("after", [] { static_cast<void>(mpi::wtime()); });
+  attempt("after", [] { static_cast<void>(mpi::parent()); });
+  attempt("after", [] { static_cast<void>(mpi::lookup_name("service")); });
+  attempt("after", [] { mpi::attach_buffer(1000); });
+  attempt("after", [] { static_cast<void>(mpi::progress()); });
+  attempt("after", [] { mpi::delete_file("nothing"); });
+  attempt("after", [] { static_cast<void>(mpi::dims_create(4, {0})); });
+  attempt("after", [] { static_cast<void>(mpi::pack_external(1)); });
   attempt("after", [] { const mpi::Environment again; });
   return 0;
 }

@@ -46,13 +46,17 @@ class FileContents {
   FileContents& operator=(FileContents&& other) noexcept;
   ~FileContents();
 
-  std::span<const std::byte> bytes() const noexcept { return bytes_; }
-  std::string_view text() const noexcept {
+  // Views of the mapping; of a temporary, copies.
+  std::span<const std::byte> bytes() const& noexcept { return bytes_; }
+  std::vector<std::byte> bytes() && { return {bytes_.begin(), bytes_.end()}; }
+  std::string_view text() const& noexcept {
     return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()};
   }
+  std::string text() && { return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}; }
   std::size_t size() const noexcept { return bytes_.size(); }
   // As rank 0 was given it.
-  const std::string& path() const noexcept { return path_; }
+  const std::string& path() const& noexcept { return path_; }
+  std::string path() && { return std::move(path_); }
 
  private:
   friend class Distributor;

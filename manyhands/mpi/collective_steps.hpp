@@ -43,6 +43,7 @@ class Steps : public Yields<R>, public InLine {
   }
   // Before a request asks it to advance, if it has several steps. Collective.
   void stand_in_line() {
+    kept_[0] = user_->shared_from_this();
     start_internal(*user_);
     join_line(*user_);
   }
@@ -80,10 +81,12 @@ class Steps : public Yields<R>, public InLine {
       if (native != MPI_REQUEST_NULL) return false;
     }
   }
+  void lost() noexcept override { error_ = freed_error("collective"); }
   bool go_on() noexcept override {
     try {
       if (!has_internal(*user_)) return false;
       current_ = &state_of(user_->internal);
+      kept_[1] = current_->shared_from_this();
       for (;;) {
         if (request_ != MPI_REQUEST_NULL) {
           int done = 0;
@@ -101,6 +104,7 @@ class Steps : public Yields<R>, public InLine {
 
   CommState* user_;
   CommState* current_;
+  std::shared_ptr<CommState> kept_[2];      // of both, once it stands in line: the communicator may be freed
   MPI_Request request_ = MPI_REQUEST_NULL;  // under way, while it stands in line
   Launch launch_;
   std::size_t waiting_ = 0;  // the next of launch_.further

@@ -2,6 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
+#include <string>
+#include <vector>
+
 #include "manyhands/mpi/environment.hpp"
 
 namespace manyhands::mpi {
@@ -151,6 +155,82 @@ TEST_CASE("threads use a communicator of their own each") {
   }
   CHECK(first == 1225L * world().size());
   CHECK(second == first);
+}
+
+TEST_CASE("an empty communicator is an error by name, in every question") {
+  const Comm none;
+  const auto throws = [](auto ask) {
+    CHECK_THROWS_WITH_AS(ask(), doctest::Contains("communicator is empty"), Error);
+  };
+  throws([&] { static_cast<void>(none.rank()); });
+  throws([&] { static_cast<void>(none.size()); });
+  throws([&] { static_cast<void>(none.is_inter()); });
+  throws([&] { static_cast<void>(none.name()); });
+  throws([&] { static_cast<void>(none.group()); });
+  throws([&] { static_cast<void>(none.irecv<std::string>()); });
+  throws([&] { static_cast<void>(none.probe()); });
+  throws([&] { static_cast<void>(none.bcast(1)); });
+  throws([&] { static_cast<void>(none.split(0)); });
+  const AttributeKey<int> key;
+  throws([&] { static_cast<void>(key.get(none)); });
+  throws([&] { key.set(none, 1); });
+  throws([&] { key.erase(none); });
+}
+
+TEST_CASE("a rank that a group does not have is an error of class rank") {
+  const Group all = world().group();
+  const int n = all.size();
+  const auto code_of = [](auto call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return Errc::other;
+  };
+  CHECK(all.translate(std::array{0, n - 1, proc_null}, all) == std::vector{0, n - 1, proc_null});
+  for (const int bad : {-7, n, 1 << 30}) {
+    CHECK(code_of([&] { static_cast<void>(all.translate(std::array{0, bad}, all)); }) == Errc::rank);
+    CHECK(code_of([&] { static_cast<void>(all.include({bad})); }) == Errc::rank);
+    CHECK(code_of([&] { static_cast<void>(all.exclude({bad})); }) == Errc::rank);
+    const RankRange range{0, bad, bad < 0 ? -1 : 1};
+    CHECK(code_of([&] { static_cast<void>(all.include_ranges(std::span(&range, 1))); }) == Errc::rank);
+  }
+  const RankRange still{0, 0, 0};
+  CHECK(code_of([&] { static_cast<void>(all.exclude_ranges(std::span(&still, 1))); }) == Errc::arg);
+  const Group null = Group::view(MPI_GROUP_NULL);
+  CHECK(code_of([&] { static_cast<void>(null.size()); }) == Errc::group);
+  CHECK(code_of([&] { static_cast<void>(all.union_with(null)); }) == Errc::group);
+}
+
+TEST_CASE("a hint without a name is no hint, one without a value has none") {
+  Info info;
+  CHECK_THROWS_AS(info.set("", "value"), Error);
+  CHECK_FALSE(info.get("").has_value());
+  CHECK_THROWS_AS(info.erase(""), Error);
+  CHECK_THROWS_AS(info.erase("nothing"), Error);
+  info.set("empty", "");
+  info.set("full", "value");
+  CHECK(info.get("empty") == "");
+  CHECK(info.get("full") == "value");
+  CHECK(info.all().size() == 2);
+  CHECK(info.dup().get("empty") == "");
+  info.erase("empty");
+  CHECK_FALSE(info.get("empty").has_value());
+}
+
+TEST_CASE("what a call returns can be looped over at once") {
+  const Comm& comm = world();
+  const std::vector<int> mine(static_cast<std::size_t>(comm.rank()) + 1, comm.rank());
+  int sum = 0;
+  for (const int x : comm.allgather(mine).values()) sum += x;
+  int wanted = 0;
+  for (int rank = 0; rank < comm.size(); ++rank) wanted += rank * (rank + 1);
+  CHECK(sum == wanted);
+  sum = 0;
+  for (const int x : comm.allgather(mine)[static_cast<std::size_t>(comm.rank())]) sum += x;
+  CHECK(sum == comm.rank() * (comm.rank() + 1));
+  static_assert(std::is_same_v<decltype(comm.allgather(mine).values()), std::vector<int>>);
 }
 
 }  // namespace

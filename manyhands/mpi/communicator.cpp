@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <exception>
 
 #include "manyhands/mpi/group.hpp"
+#include "manyhands/mpi/late_receive.hpp"
 #include "manyhands/mpi/request.hpp"
 
 namespace manyhands::mpi {
@@ -11,9 +13,10 @@ namespace detail {
 namespace {
 
 int delete_state(MPI_Comm, int, void* value, void*) {
-  CommState* const state = static_cast<CommState*>(value);
+  const std::shared_ptr<CommState> state = std::move(static_cast<CommState*>(value)->self);
+  forget_waiting(*state);
   if (state->internal != MPI_COMM_NULL) MPI_Comm_free(&state->internal);
-  delete state;
+  state->comm = MPI_COMM_NULL;
   return MPI_SUCCESS;
 }
 
@@ -45,7 +48,7 @@ CommState& state_of(MPI_Comm comm) {
   int found = 0;
   check(MPI_Comm_get_attr(comm, state_key(), static_cast<void*>(&value), &found), "communicator");
   if (found != 0) return *static_cast<CommState*>(value);
-  auto state = std::make_unique<CommState>();
+  auto state = std::make_shared<CommState>();
   state->comm = comm;
   int inter = 0;
   check(MPI_Comm_rank(comm, &state->rank), "communicator");
@@ -55,7 +58,9 @@ CommState& state_of(MPI_Comm comm) {
   state->peers = state->size;
   if (state->inter) check(MPI_Comm_remote_size(comm, &state->peers), "communicator");
   check(MPI_Comm_set_attr(comm, state_key(), state.get()), "communicator");
-  return *state.release();
+  CommState& made = *state;
+  made.self = std::move(state);
+  return made;
 }
 
 void start_internal(CommState& state) {
@@ -112,7 +117,14 @@ Communicator::~Communicator() { free_quietly(); }
 
 void Communicator::free_quietly() noexcept {
   if (state_ == nullptr || ownership_ != Ownership::owned || !is_active()) return;
-  MPI_Comm comm = std::exchange(state_, nullptr)->comm;
+  MPI_Comm comm = state_->comm;
+  if (std::uncaught_exceptions() == 0) {  // else the others may not come to end them
+    try {
+      detail::finish_line(*state_);
+    } catch (const manyhands::Error&) {  // nobody is left to be told
+    }
+  }
+  state_ = nullptr;
   MPI_Comm_free(&comm);
 }
 
@@ -120,6 +132,7 @@ void Communicator::free() {
   MPI_Comm comm = state("free").comm;
   if (ownership_ == Ownership::viewed)
     detail::fail(Errc::comm, "free", {.comm = comm}, "it is another's: only viewed here");
+  detail::finish_line(*state_);
   state_ = nullptr;
   detail::check(MPI_Comm_free(&comm), "free");
 }

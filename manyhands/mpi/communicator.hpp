@@ -35,9 +35,9 @@ class InLine;
 class LateReceive;
 
 // What manyhands keeps with each MPI communicator, as an attribute of it: shared by all handles to it,
-// deleted with it.
-struct CommState {
-  MPI_Comm comm = MPI_COMM_NULL;
+// deleted with it, or with the last operation that refers to it.
+struct CommState : std::enable_shared_from_this<CommState> {
+  MPI_Comm comm = MPI_COMM_NULL;  // null once it is freed
   int rank = 0;
   int size = 0;   // of the local group
   int peers = 0;  // ranks that messages go to: size, or the remote group's size
@@ -50,6 +50,7 @@ struct CommState {
   std::vector<LateReceive*>
       unmatched;              // irecv()s of unknown size in the order of their posting; guarded by mutex
   std::vector<InLine*> line;  // collectives of several steps in the order of their start; guarded by mutex
+  std::shared_ptr<CommState> self;  // the attribute's hold on it
 };
 
 // The state of `comm`, made if it has none. Requires: active.
@@ -68,9 +69,10 @@ bool has_internal(CommState& state);
 class Communicator {
  public:
   // The rank of this process, and the number of processes (of the local group, for an Intercomm). No call of
-  // MPI.
-  int rank() const noexcept { return state_->rank; }
-  int size() const noexcept { return state_->size; }
+  // MPI. As all verbs, they throw Error (comm) if the communicator is empty, and (not_active) after MPI's
+  // end.
+  int rank() const { return state("rank").rank; }
+  int size() const { return state("size").size; }
 
   MPI_Comm native() const noexcept { return state_ == nullptr ? MPI_COMM_NULL : state_->comm; }
   // Gives the raw handle away; who takes it frees it. This object is empty then.
@@ -84,7 +86,7 @@ class Communicator {
   std::string name() const;
   void set_name(const std::string& name);
   Comparison compare(const Communicator& other) const;
-  bool is_inter() const noexcept { return state_->inter; }
+  bool is_inter() const { return state("is_inter").inter; }
   Group group() const;
   // The hints that the MPI uses for this communicator, and new ones for it (collective).
   Info info() const;
@@ -135,6 +137,7 @@ class AttributeKey {
   }
 
   void set(const Communicator& comm, T value) const {
+    require(comm, "AttributeKey::set");
     auto held = std::make_unique<T>(std::move(value));
     detail::check(MPI_Comm_set_attr(comm.native(), key_, held.get()), "AttributeKey::set",
                   {.comm = comm.native()});
@@ -142,6 +145,7 @@ class AttributeKey {
   }
   // The value, null if the communicator has none; valid until it is set again or erased.
   T* get(const Communicator& comm) const {
+    require(comm, "AttributeKey::get");
     T* value = nullptr;
     int found = 0;
     detail::check(MPI_Comm_get_attr(comm.native(), key_, static_cast<void*>(&value), &found),
@@ -149,10 +153,15 @@ class AttributeKey {
     return found != 0 ? value : nullptr;
   }
   void erase(const Communicator& comm) const {
+    require(comm, "AttributeKey::erase");
     detail::check(MPI_Comm_delete_attr(comm.native(), key_), "AttributeKey::erase", {.comm = comm.native()});
   }
 
  private:
+  static void require(const Communicator& comm, const char* verb) {
+    detail::require_active(verb);
+    if (!comm) detail::fail(Errc::comm, verb, {}, "the communicator is empty");
+  }
   static int copy(MPI_Comm, int, void*, void* from, void* to, int* flag) {
     *static_cast<T**>(to) = new T(*static_cast<T*>(from));
     *flag = 1;

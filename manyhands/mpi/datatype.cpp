@@ -9,6 +9,12 @@
 namespace manyhands::mpi {
 namespace {
 
+void require(MPI_Datatype type, const char* verb) {
+  detail::require_active(verb);
+  if (type == MPI_DATATYPE_NULL)
+    detail::fail(Errc::type, verb, {}, "the datatype is empty: none, or moved from");
+}
+
 MPI_Datatype committed(MPI_Datatype type) {
   detail::check(MPI_Type_commit(&type), "Datatype");
   return type;
@@ -31,6 +37,7 @@ Datatype::~Datatype() {
 
 Datatype Datatype::contiguous_of(MPI_Count count, MPI_Datatype of) {
   constexpr MPI_Count chunk = 1 << 30;
+  require(of, "Datatype::contiguous");
   if (count < 0)
     detail::fail(Errc::count, "Datatype::contiguous", {},
                  "a number of elements below 0: " + std::to_string(count));
@@ -153,24 +160,28 @@ Datatype Datatype::structure(std::span<const int> lengths, std::span<const MPI_A
 }
 
 Datatype Datatype::resized(MPI_Aint lower_bound, MPI_Aint extent) const {
+  require(type_, "Datatype::resized");
   MPI_Datatype type = MPI_DATATYPE_NULL;
   detail::check(MPI_Type_create_resized(type_, lower_bound, extent, &type), "Datatype::resized");
   return Datatype(committed(type), true);
 }
 
 Datatype Datatype::dup() const {
+  require(type_, "Datatype::dup");
   MPI_Datatype type = MPI_DATATYPE_NULL;
   detail::check(MPI_Type_dup(type_, &type), "Datatype::dup");
   return Datatype(type, true);
 }
 
 MPI_Count Datatype::size() const {
+  require(type_, "Datatype::size");
   MPI_Count bytes = 0;
   detail::check(MPI_Type_size_x(type_, &bytes), "Datatype::size");
   return bytes;
 }
 
 MPI_Count Datatype::extent() const {
+  require(type_, "Datatype::extent");
   MPI_Count lower = 0;
   MPI_Count bytes = 0;
   detail::check(MPI_Type_get_extent_x(type_, &lower, &bytes), "Datatype::extent");
@@ -178,6 +189,7 @@ MPI_Count Datatype::extent() const {
 }
 
 MPI_Count Datatype::lower_bound() const {
+  require(type_, "Datatype::lower_bound");
   MPI_Count lower = 0;
   MPI_Count bytes = 0;
   detail::check(MPI_Type_get_extent_x(type_, &lower, &bytes), "Datatype::lower_bound");
@@ -185,6 +197,7 @@ MPI_Count Datatype::lower_bound() const {
 }
 
 MPI_Count Datatype::true_extent() const {
+  require(type_, "Datatype::true_extent");
   MPI_Count lower = 0;
   MPI_Count bytes = 0;
   detail::check(MPI_Type_get_true_extent_x(type_, &lower, &bytes), "Datatype::true_extent");
@@ -192,6 +205,7 @@ MPI_Count Datatype::true_extent() const {
 }
 
 MPI_Count Datatype::true_lower_bound() const {
+  require(type_, "Datatype::true_lower_bound");
   MPI_Count lower = 0;
   MPI_Count bytes = 0;
   detail::check(MPI_Type_get_true_extent_x(type_, &lower, &bytes), "Datatype::true_lower_bound");
@@ -199,6 +213,7 @@ MPI_Count Datatype::true_lower_bound() const {
 }
 
 std::string Datatype::name() const {
+  require(type_, "Datatype::name");
   char text[MPI_MAX_OBJECT_NAME];
   int length = 0;
   detail::check(MPI_Type_get_name(type_, text, &length), "Datatype::name");
@@ -206,6 +221,7 @@ std::string Datatype::name() const {
 }
 
 void Datatype::set_name(const std::string& name) {
+  require(type_, "Datatype::set_name");
   detail::check(MPI_Type_set_name(type_, name.c_str()), "Datatype::set_name");
 }
 

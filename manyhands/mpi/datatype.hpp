@@ -51,10 +51,11 @@ concept Native = std::is_arithmetic_v<std::remove_cv_t<T>> || std::is_enum_v<std
                  detail::is_complex<std::remove_cv_t<T>>;
 
 // Elements side by side that travel from and to where they lie: vector, array, string, span, mh::Array of
-// plain types.
+// plain types. Not a class that derives from one of these and adds members, which would be lost.
 template <class R>
 concept Flat =
-    std::ranges::contiguous_range<R> && std::ranges::sized_range<R> && Plain<std::ranges::range_value_t<R>>;
+    std::ranges::contiguous_range<R> && std::ranges::sized_range<R> && Plain<std::ranges::range_value_t<R>> &&
+    !wire::detail::has_more_than_its_base<std::remove_cvref_t<R>>;
 
 // A Flat that takes the size of what comes.
 template <class R>
@@ -168,7 +169,8 @@ class Datatype {
   // `count` elements of `of`, side by side; `count` may be above 2^31.
   static Datatype contiguous_of(MPI_Count count, MPI_Datatype of);
 
-  // The makers. Lengths, strides and starts count elements of T; the h-variants' strides count bytes.
+  // The makers. Lengths, strides and starts count elements of T; the h-variants' strides count bytes. A T is
+  // its sizeof(T) bytes, padding included: what is sent so is received as values of T, and the other way.
   template <class T>
   static Datatype contiguous(MPI_Count count);
   // `count` blocks of `length` elements, their starts `stride` apart.
@@ -331,6 +333,19 @@ MPI_Datatype reflected_type() {
   return type;
 }
 
+// The type that stands for a T where elements lie side by side: its fields if they fill it; where they leave
+// padding, bytes, as messages of it have them.
+template <Plain T>
+MPI_Datatype filled_type() {
+  static const MPI_Datatype type = [] {
+    const MPI_Datatype fields = reflected_type<T>();
+    int size = 0;
+    check(MPI_Type_size(fields, &size), "datatype");
+    return size == static_cast<int>(sizeof(T)) ? fields : bytes_type<T>();
+  }();
+  return type;
+}
+
 // How elements of T are counted in messages: as MPI elements of `type`, `per_element` of them.
 template <Plain T>
 struct Unit {
@@ -348,7 +363,8 @@ struct Unit {
 }  // namespace detail
 
 // The MPI datatype that describes a plain T field by field, found by reflection; one per T, freed when MPI
-// ends. Requires: active.
+// ends. Its extent is sizeof(T), its size that of the fields: padding does not travel, so the other side of a
+// message names it as well, or C's type of the same fields. Requires: active.
 template <Plain T>
 MPI_Datatype datatype_of() {
   detail::require_active("datatype_of");
@@ -360,35 +376,51 @@ MPI_Datatype datatype_of() {
   }
 }
 
+namespace detail {
+
+template <class T>
+MPI_Datatype element_type() {
+  static_assert(Plain<T>, "the elements of a datatype are plain: numbers, and structs and arrays of them");
+  require_active("Datatype");
+  using U = std::remove_cv_t<T>;
+  if constexpr (Native<U>) {
+    return native_type<U>();
+  } else {
+    return filled_type<U>();
+  }
+}
+
+}  // namespace detail
+
 template <class T>
 Datatype Datatype::contiguous(MPI_Count count) {
-  return contiguous_of(count, datatype_of<T>());
+  return contiguous_of(count, detail::element_type<T>());
 }
 template <class T>
 Datatype Datatype::vector(int count, int length, int stride) {
-  return make_vector(count, length, stride, datatype_of<T>());
+  return make_vector(count, length, stride, detail::element_type<T>());
 }
 template <class T>
 Datatype Datatype::hvector(int count, int length, MPI_Aint stride_bytes) {
-  return make_hvector(count, length, stride_bytes, datatype_of<T>());
+  return make_hvector(count, length, stride_bytes, detail::element_type<T>());
 }
 template <class T>
 Datatype Datatype::indexed(std::span<const int> lengths, std::span<const int> starts) {
-  return make_indexed(lengths, starts, datatype_of<T>());
+  return make_indexed(lengths, starts, detail::element_type<T>());
 }
 template <class T>
 Datatype Datatype::indexed_block(int length, std::span<const int> starts) {
-  return make_indexed_block(length, starts, datatype_of<T>());
+  return make_indexed_block(length, starts, detail::element_type<T>());
 }
 template <class T>
 Datatype Datatype::subarray(std::span<const int> full_shape, std::span<const int> shape,
                             std::span<const int> starts, Order order) {
-  return make_subarray(full_shape, shape, starts, order, datatype_of<T>());
+  return make_subarray(full_shape, shape, starts, order, detail::element_type<T>());
 }
 template <class T>
 Datatype Datatype::darray(std::span<const int> full_shape, std::span<const Distribution> distributions,
                           std::span<const int> grid, int rank, Order order) {
-  return make_darray(full_shape, distributions, grid, rank, order, datatype_of<T>());
+  return make_darray(full_shape, distributions, grid, rank, order, detail::element_type<T>());
 }
 
 // ---- Buffers: what a call of MPI is given.

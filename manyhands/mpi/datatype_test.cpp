@@ -27,6 +27,11 @@ static_assert(Plain<int> && Plain<Outer> && Plain<Colour> && Plain<std::pair<int
 static_assert(!Plain<std::string> && !Plain<int*> && !Plain<std::vector<int>>);
 static_assert(Flat<std::vector<int>> && Flat<std::string> && Flat<std::span<const Outer>> &&
               !Flat<std::vector<bool>>);
+// Has members beside a range's, which would be lost.
+struct Table : std::vector<double> {
+  int columns;
+};
+static_assert(!Flat<Table> && !Resizable<Table> && !Packed<Table>);
 static_assert(Resizable<std::vector<double>> && !Resizable<std::span<double>> &&
               !Resizable<std::array<int, 2>>);
 static_assert(Packed<std::vector<std::string>> && Packed<std::vector<bool>> && !Packed<int>);
@@ -154,6 +159,61 @@ TEST_CASE("an array is dealt out to a grid of processes") {
   CHECK_THROWS_AS(static_cast<void>(deal(D::block(3), 0)), Error);
   CHECK_THROWS_AS(static_cast<void>(deal(D::none(), 0)), Error);
   CHECK_THROWS_AS(static_cast<void>(deal(D::cyclic(0), 0)), Error);
+}
+
+// Padding within, and at the end.
+struct Padded {
+  std::int8_t kind;
+  double x;
+  std::int16_t n;
+  friend bool operator==(const Padded&, const Padded&) = default;
+};
+static_assert(sizeof(Padded) == 24);
+
+std::vector<Padded> padded(int count) {
+  std::vector<Padded> all;
+  for (int i = 0; i < count; ++i)
+    all.push_back({static_cast<std::int8_t>(i + 1), i + 0.5, static_cast<std::int16_t>(-i)});
+  return all;
+}
+
+TEST_CASE("structs with padding are the same through a datatype as without") {
+  CHECK(Datatype::contiguous<Padded>(3).size() == 3 * sizeof(Padded));
+  CHECK(Datatype::contiguous<Padded>(3).extent() == 3 * sizeof(Padded));
+  const Comm& comm = world();
+  const int next = (comm.rank() + 1) % comm.size();
+  const int last = (comm.rank() + comm.size() - 1) % comm.size();
+  const auto all = padded(12);
+  const int starts[] = {1, 6, 7};
+  const int lengths[] = {2, 1, 3};
+  const int shape[] = {3, 4};
+  const int box[] = {2, 2};
+  const int corner[] = {1, 1};
+  const auto pick = [&](std::initializer_list<std::size_t> which) {
+    std::vector<Padded> some;
+    for (const std::size_t i : which) some.push_back(all[i]);
+    return some;
+  };
+  const auto goes_round = [&](const Datatype& type, const std::vector<Padded>& wanted) {
+    // Out through the datatype, in as values.
+    auto sent = comm.isend(buffer(all.data(), 1, type), {.dest = next});
+    CHECK((comm.recv<std::vector<Padded>>({.source = last}) == wanted));
+    sent.get();
+    // Out as values, in through the datatype.
+    std::vector<Padded> in(12);
+    auto values = comm.isend(std::vector(wanted), {.dest = next});
+    comm.recv_into(buffer(in.data(), 1, type), {.source = last});
+    values.get();
+    std::size_t found = 0;
+    for (std::size_t i = 0; i < in.size(); ++i) found += in[i] == all[i] && !(in[i] == Padded{}) ? 1 : 0;
+    CHECK(found == wanted.size());
+  };
+  goes_round(Datatype::contiguous<Padded>(12).resized(0, 1), all);
+  goes_round(Datatype::vector<Padded>(3, 1, 4), pick({0, 4, 8}));
+  goes_round(Datatype::hvector<Padded>(2, 2, 6 * sizeof(Padded)), pick({0, 1, 6, 7}));
+  goes_round(Datatype::indexed<Padded>(lengths, starts), pick({1, 2, 6, 7, 8, 9}));
+  goes_round(Datatype::indexed_block<Padded>(1, starts), pick({1, 6, 7}));
+  goes_round(Datatype::subarray<Padded>(shape, box, corner), pick({5, 6, 9, 10}));
 }
 
 }  // namespace

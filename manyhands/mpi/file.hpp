@@ -13,7 +13,8 @@
 //
 // Three kinds of place: explicit (_at), the position of this rank, and one position that all ranks share
 // (_shared, _ordered). Verbs with _all and _ordered are collective: all ranks call them, and the MPI joins
-// their accesses. Reads return how much there was (Status::count): less at the end of the file.
+// their accesses. Reads return how much there was (Status::count): less at the end of the file, where the
+// position then is.
 //
 // Errors: mpi::Error with the file's name and class no_such_file, access, file_exists, bad_file (a
 // directory), no_space, read_only, amode, ... Source: MPI 3.1, chapter 13.
@@ -57,23 +58,41 @@ enum class FileVerb : std::uint8_t { at, at_all, own, own_all, shared, ordered }
 
 struct FileState;
 
+// What is read of data that lies as a datatype says, and that the file's end cuts within one: side by side
+// first, then spread.
+struct Spread {
+  std::vector<std::byte> bytes;
+  Buffer into;
+  // `bytes` were read. The rest of `into` stays as it is.
+  void finish() const;
+};
+
 // A request of a file, and the datatype made for it: MPICH's files need it until the request is done.
 struct FileRequest {
   MPI_Request native = MPI_REQUEST_NULL;
-  Datatype type;
+  Datatype type = {};
+  MPI_Count limit = -1;  // bytes that are there to be read; -1: what MPI reports is true
+  bool done = false;     // nothing is under way: `limit` bytes were read
+  Spread spread = {};
+
+  void finish(MPI_Status& status) const {
+    MPI_Status_set_cancelled(&status, 0);  // Open MPI leaves it unset for files
+    if (done || (limit >= 0 && bytes_of(status) > limit)) MPI_Status_set_elements_x(&status, MPI_BYTE, limit);
+    spread.finish();
+  }
 };
 
 // A request whose data is lent.
 class FileLent final : public Yields<void> {
  public:
-  explicit FileLent(Datatype made) : type_(std::move(made)) {}
+  explicit FileLent(FileRequest started) : started_(std::move(started)) {}
   bool advance(MPI_Request&, MPI_Status& status) override {
-    MPI_Status_set_cancelled(&status, 0);  // Open MPI leaves it unset for files
+    started_.finish(status);
     return true;
   }
 
  private:
-  Datatype type_;
+  FileRequest started_;
 };
 
 // Data read by a request: a vector is shortened to what there was.
@@ -84,7 +103,7 @@ class FileRead final : public Yields<T> {
     if constexpr (Resizable<T>) value_.resize(n);
   }
   bool advance(MPI_Request&, MPI_Status& status) override {
-    MPI_Status_set_cancelled(&status, 0);
+    started.finish(status);
     const MPI_Count bytes = bytes_of(status);
     if constexpr (Resizable<T>) {
       value_.resize(static_cast<std::size_t>(bytes) / sizeof(std::ranges::range_value_t<T>));
@@ -95,7 +114,7 @@ class FileRead final : public Yields<T> {
   }
   T take() override { return std::move(value_); }
   T& value() noexcept { return value_; }
-  Datatype type;
+  FileRequest started;
 
  private:
   T value_{};
@@ -112,8 +131,7 @@ struct ViewOptions {
 class File {
  public:
   // Opens the file on all ranks of `comm`; collective, all ranks give the same name and mode. Info holds
-  // hints
-  // ("cb_buffer_size", "striping_unit", ...).
+  // hints ("cb_buffer_size", "striping_unit", ...).
   File(const Comm& comm, const std::string& path, Mode mode, const Info& info = {});
   // Raw handles in: takes ownership, or refers to one that another closes (also Fortran's). Errors on an
   // adopted file are exceptions; on a viewed one its owner's handler decides.
@@ -122,7 +140,8 @@ class File {
   static File from_fortran(MPI_Fint handle) { return view(MPI_File_f2c(handle)); }
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
-  // Closes; collective. After an exception it leaves that to MPI, since the other ranks may not come.
+  // Closes; collective. Ends a split collective that is under way. When an exception leaves its scope it
+  // leaves that to MPI's end, since the other ranks may not come before.
   ~File();
   // Closes now and throws Error if that fails; collective.
   void close();
@@ -216,9 +235,9 @@ class File {
     return read_in<T>(detail::FileVerb::ordered, 0, n);
   }
 
-  // ---- Nonblocking. With Open MPI 4.1 no read under a view or at the shared position may go beyond the end
-  // of the file: it would never end. An rvalue is owned by the request and given back by get(); a span or
-  // Buffer is lent. Reads by value give a vector of what there was.
+  // ---- Nonblocking. An rvalue is owned by the request and given back by get(); a span or Buffer is lent.
+  // Reads by value give a vector of what there was. With Open MPI 4.1 iread_shared blocks: beyond the end it
+  // would never be done.
 
   template <class D>
   auto iwrite_at(MPI_Offset offset, D&& data) const {
@@ -290,26 +309,19 @@ class File {
 
   class Split {
    public:
-    Split(Split&& other) noexcept
-        : state_(std::exchange(other.state_, nullptr)),
-          data_(other.data_),
-          type_(std::move(other.type_)),
-          write_(other.write_),
-          verb_(other.verb_) {}
+    Split(Split&& other) noexcept : state_(std::move(other.state_)), number_(other.number_) {}
     Split& operator=(Split&&) = delete;
     ~Split();
-    // Blocks until the data was read, or may be changed. Collective.
+    // Blocks until the data was read, or may be changed. Collective. Throws Error (file) if the file was
+    // closed, which ended it.
     Status end();
 
    private:
     friend class File;
-    Split(detail::FileState* state, void* data, Datatype type, bool write, detail::FileVerb verb) noexcept
-        : state_(state), data_(data), type_(std::move(type)), write_(write), verb_(verb) {}
-    detail::FileState* state_;
-    void* data_;
-    Datatype type_;
-    bool write_;
-    detail::FileVerb verb_;
+    Split(std::shared_ptr<detail::FileState> state, unsigned number) noexcept
+        : state_(std::move(state)), number_(number) {}
+    std::shared_ptr<detail::FileState> state_;  // shared with the file, which may be closed first
+    unsigned number_;                           // of this operation
   };
   template <class D>
   [[nodiscard]] Split write_at_all_begin(MPI_Offset offset, const D& data) const {
@@ -340,7 +352,7 @@ class File {
 
   template <Plain T = std::byte>
   void seek(MPI_Offset offset, Whence whence = Whence::begin) const {
-    seek_bytes(offset * static_cast<MPI_Offset>(sizeof(T)), whence, false);
+    seek_bytes(in_bytes(offset, sizeof(T), "File::seek"), whence, false);
   }
   template <Plain T = std::byte>
   MPI_Offset position() const {
@@ -349,7 +361,7 @@ class File {
   // Of the shared position; collective.
   template <Plain T = std::byte>
   void seek_shared(MPI_Offset offset, Whence whence = Whence::begin) const {
-    seek_bytes(offset * static_cast<MPI_Offset>(sizeof(T)), whence, true);
+    seek_bytes(in_bytes(offset, sizeof(T), "File::seek_shared"), whence, true);
   }
   template <Plain T = std::byte>
   MPI_Offset position_shared() const {
@@ -364,18 +376,18 @@ class File {
                 const ViewOptions& options = {});
   template <Plain T>
   void set_view(MPI_Offset displacement, const Datatype& filetype, const ViewOptions& options = {}) {
-    set_view(displacement, datatype_of<T>(), filetype.native(), options);
+    set_view(displacement, detail::element_type<T>(), filetype.native(), options);
   }
   template <Plain T>
   void set_view(MPI_Offset displacement) {
-    set_view(displacement, datatype_of<T>(), datatype_of<T>());
+    set_view(displacement, detail::element_type<T>(), detail::element_type<T>());
   }
   // The whole file again, as bytes.
   void reset_view() { set_view(0, MPI_BYTE, MPI_BYTE); }
   // Where the byte at `offset` (in elements of T, along the view) lies in the file.
   template <Plain T = std::byte>
   MPI_Offset byte_offset(MPI_Offset offset) const {
-    return absolute(offset * static_cast<MPI_Offset>(sizeof(T)));
+    return absolute(in_bytes(offset, sizeof(T), "File::byte_offset"));
   }
   // Bytes from one element of `type` to the next in this file: with the representation "native" the extent in
   // memory.
@@ -397,7 +409,8 @@ class File {
   Info info() const;
   void set_info(const Info& info) const;  // collective
   Group group() const;
-  const std::string& path() const;
+  const std::string& path() const&;
+  std::string path() && { return std::as_const(*this).path(); }
   MPI_File native() const noexcept;
   // Gives the raw handle away; who takes it closes it. This object is closed then.
   MPI_File release() noexcept;
@@ -426,6 +439,8 @@ class File {
   detail::FileRequest start(bool write, detail::FileVerb verb, MPI_Offset offset, Buffer data,
                             MPI_Offset unit) const;
   Split begin(bool write, detail::FileVerb verb, MPI_Offset offset, Buffer data, MPI_Offset unit) const;
+  // Throws Error (arg) if that is more than an offset can be.
+  MPI_Offset in_bytes(MPI_Offset offset, std::size_t unit, const char* verb) const;
   void seek_bytes(MPI_Offset bytes, Whence whence, bool shared) const;
   MPI_Offset position_bytes(bool shared) const;
   MPI_Offset absolute(MPI_Offset bytes) const;
@@ -481,16 +496,17 @@ class File {
     static_assert(Plain<T> || Resizable<T>, "files give plain values, vectors and strings");
     auto owned = std::make_unique<detail::FileRead<T>>(n);
     detail::FileRequest started = start(false, verb, offset, as_writable(owned->value()), unit_of<T>());
-    owned->type = std::move(started.type);
-    return Request<T>(
-        detail::RequestCore(started.native, std::move(owned), "File::iread", detail::Dropped::wait));
+    const MPI_Request native = started.native;
+    owned->started = std::move(started);
+    return Request<T>(detail::RequestCore(native, std::move(owned), "File::iread", detail::Dropped::wait));
   }
   static Request<void> lent(detail::FileRequest started, const char* verb) {
-    auto kept = std::make_unique<detail::FileLent>(std::move(started.type));
-    return Request<void>(detail::RequestCore(started.native, std::move(kept), verb, detail::Dropped::wait));
+    const MPI_Request native = started.native;
+    auto kept = std::make_unique<detail::FileLent>(std::move(started));
+    return Request<void>(detail::RequestCore(native, std::move(kept), verb, detail::Dropped::wait));
   }
 
-  std::unique_ptr<detail::FileState> state_;
+  std::shared_ptr<detail::FileState> state_;  // shared with Split, and with MPI's end
 };
 
 // Deletes a file. Not collective. Throws Error (no_such_file, ...).

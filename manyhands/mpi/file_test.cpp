@@ -4,11 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <complex>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
+#include <optional>
 
 #include "manyhands/mpi/large.hpp"
 #include "tests/mpi_samples.hpp"
@@ -394,6 +396,178 @@ TEST_CASE("errors of files name the file and have the same class on every MPI") 
   const File disk(self(), "/dev/full", Mode::write);
   const Errc full = code_of([&] { disk.write_at(0, std::vector<char>(100'000, 'x')); });
   CHECK((full == Errc::no_space || full == Errc::io));
+}
+
+// On disk: `elements` ints from 0 on, written by rank 0.
+File numbered(const Comm& comm, const std::string& path, int elements) {
+  File f(comm, path, create | Mode::truncate);
+  std::vector<int> all(static_cast<std::size_t>(elements));
+  std::iota(all.begin(), all.end(), 0);
+  if (comm.rank() == 0) f.write_at(0, all);
+  f.sync();
+  barrier(comm);
+  f.sync();
+  return f;
+}
+
+std::vector<int> from_to(int first, int end) {
+  std::vector<int> all;
+  for (int i = first; i < end; ++i) all.push_back(i);
+  return all;
+}
+
+TEST_CASE("ranks that read beyond the end together get what there is, in every way") {
+  const Folder folder;
+  const Comm& comm = world();
+  const int me = comm.rank();
+  const int n = comm.size();
+  File f = numbered(comm, folder / "short", 10);
+  // Rank r reads from 7 + 2r on: rank 0 gets 3, rank 1 one, the others nothing.
+  const int first = 7 + 2 * me;
+  const auto wanted = from_to(std::min(first, 10), 10);
+  CHECK(f.read_at_all<std::vector<int>>(first, 100) == wanted);
+  CHECK(f.iread_at_all<std::vector<int>>(first, 100).get() == wanted);
+  CHECK(f.iread_at<std::vector<int>>(first, 100).get() == wanted);
+  std::vector<int> room(100, -1);
+  const auto filled = [&](const Status& status) {
+    const auto count = static_cast<std::size_t>(status.count<int>());
+    CHECK(std::vector(room.begin(), room.begin() + static_cast<std::ptrdiff_t>(count)) == wanted);
+    CHECK(std::count(room.begin() + static_cast<std::ptrdiff_t>(count), room.end(), -1) ==
+          static_cast<std::ptrdiff_t>(room.size() - count));
+    std::ranges::fill(room, -1);
+  };
+  filled(f.read_at_all(first, room));
+  filled(f.read_at_all_begin(first, room).end());
+  f.seek<int>(first);
+  filled(f.read_all(room));
+  CHECK(f.position<int>() == std::max(first, 10));
+  f.seek<int>(first);
+  filled(f.read_all_begin(room).end());
+  f.seek<int>(first);
+  CHECK(f.iread_all<std::vector<int>>(100).get() == wanted);
+  auto lent = f.iread_at_all(first, room);
+  lent.wait();
+  filled(lent.status());
+  // One after the other, four each.
+  f.seek_shared(0);
+  const auto part = from_to(std::min(4 * me, 10), std::min(4 * me + 4, 10));
+  CHECK(f.read_ordered<std::vector<int>>(4) == part);
+  f.seek_shared(0);
+  std::vector<int> four(4, -1);
+  CHECK(f.read_ordered_begin(four).end().count<int>() == static_cast<MPI_Count>(part.size()));
+  CHECK(std::vector(four.begin(), four.begin() + static_cast<std::ptrdiff_t>(part.size())) == part);
+  // Beyond the end altogether.
+  CHECK(f.read_at_all<std::vector<int>>(1000, 5).empty());
+  CHECK(f.read_at_all_begin(1000, room).end().bytes == 0);
+  f.seek_shared<int>(1000);
+  CHECK(f.read_ordered<std::vector<int>>(5).empty());
+  barrier(comm);
+  f.seek_shared<int>(10);
+  CHECK(f.read_shared<std::vector<int>>(5).empty());
+  CHECK(f.iread_shared<std::vector<int>>(5).get().empty());
+  // A value of which a part is there.
+  CHECK(code_of([&] { static_cast<void>(f.read_at_all<std::array<int, 4>>(8)); }) == Errc::truncate);
+  CHECK(code_of([&] { static_cast<void>(f.iread_at_all<double>(5).get()); }) == Errc::truncate);
+  CHECK(f.read_at_all<std::string>(39, 100).size() == 1);
+  // Through a datatype that the end cuts.
+  const auto second = Datatype::vector<int>(4, 1, 2);
+  std::vector<int> spread(8, -1);
+  CHECK(f.read_at_all(5, buffer(spread.data(), 1, Datatype::contiguous<int>(2))).bytes == 0);  // 10, 11
+  CHECK(f.read_at_all(2, buffer(spread.data(), 1, second)).bytes == 2 * sizeof(int));  // from the 8th int on
+  CHECK(spread == std::vector{8, -1, 9, -1, -1, -1, -1, -1});
+  for (const int way : {0, 1, 2}) {
+    std::ranges::fill(spread, -1);
+    const Buffer into = buffer(spread.data(), 1, second);
+    if (way == 0) f.iread_at_all(2, into).get();
+    if (way == 1) f.read_at_all_begin(2, into).end();
+    if (way == 2) f.iread_at(2, into).get();
+    CHECK(spread == std::vector{8, -1, 9, -1, -1, -1, -1, -1});
+  }
+  // Under a view that deals the ints out to the ranks.
+  const auto mine = Datatype::vector<int>(1, 1, 1).resized(0, static_cast<MPI_Aint>(sizeof(int)) * n);
+  f.set_view<int>(me * static_cast<MPI_Offset>(sizeof(int)), mine);
+  std::vector<int> dealt;
+  for (int i = me; i < 10; i += n) dealt.push_back(i);
+  CHECK(f.read_at_all<std::vector<int>>(0, 50) == dealt);
+  CHECK(f.read_at<std::vector<int>>(0, 50) == dealt);
+  CHECK(f.iread_at<std::vector<int>>(0, 50).get() == dealt);
+  CHECK(f.iread_at_all<std::vector<int>>(0, 50).get() == dealt);
+  CHECK(f.read_at_all_begin(0, room).end().count<int>() == static_cast<MPI_Count>(dealt.size()));
+  f.seek(0);
+  CHECK(f.read_all<std::vector<int>>(50) == dealt);
+  CHECK(f.read_all<std::vector<int>>(50).empty());
+  f.set_view<int>(16);
+  CHECK(f.read_at_all<std::vector<int>>(4, 50) == from_to(8, 10));
+}
+
+TEST_CASE("structs with padding lie in files as in memory, under views as well") {
+  struct Padded {
+    double x;
+    int n;
+    bool operator==(const Padded&) const = default;
+  };
+  const Folder folder;
+  const Comm& comm = world();
+  const int me = comm.rank();
+  const int n = comm.size();
+  File f(comm, folder / "padded", create);
+  f.set_view<Padded>(8);
+  std::vector<Padded> mine{{me + 0.5, me}, {me + 0.25, -me}};
+  f.write_at_all(2 * me, mine);
+  f.sync();
+  barrier(comm);
+  f.sync();
+  CHECK(f.size() == 8 + 2 * n * static_cast<MPI_Offset>(sizeof(Padded)));
+  const int next = (me + 1) % n;
+  CHECK((f.read_at_all<Padded>(2 * next) == Padded{next + 0.5, next}));
+  // Every n-th.
+  const auto dealt = Datatype::contiguous<Padded>(1).resized(0, static_cast<MPI_Aint>(sizeof(Padded)) * n);
+  f.set_view<Padded>(8 + me * static_cast<MPI_Offset>(sizeof(Padded)), dealt);
+  const auto two = f.read_at_all<std::vector<Padded>>(0, 10);
+  CHECK(two.size() == 2);
+  f.reset_view();
+  for (std::size_t i = 0; i < two.size(); ++i) {
+    const auto at = me + n * static_cast<int>(i);
+    CHECK((two[i] == Padded{at / 2 + (at % 2 == 0 ? 0.5 : 0.25), at % 2 == 0 ? at / 2 : -(at / 2)}));
+  }
+}
+
+TEST_CASE("a split collective ends with its file") {
+  const Folder folder;
+  const Comm& comm = world();
+  std::vector<int> data(10, comm.rank());
+  File f(comm, folder / "split", create);
+  auto writing = f.write_at_all_begin(comm.rank() * 10, data);
+  CHECK(code_of([&] { static_cast<void>(f.write_all_begin(data)); }) == Errc::request);
+  f.close();
+  CHECK(code_of([&] { writing.end(); }) == Errc::file);
+  CHECK(code_of([&] { writing.end(); }) == Errc::request);
+  std::vector<int> in(10, -1);
+  std::optional<File::Split> reading;
+  {
+    const File again(comm, folder / "split", Mode::read);
+    reading.emplace(again.read_at_all_begin(comm.rank() * 10, in));
+  }
+  reading.reset();
+  CHECK(in == data);
+}
+
+TEST_CASE("a folder is no file, and offsets do not wrap") {
+  const Folder folder;
+  const Comm& comm = world();
+  CHECK(code_of([&] { File(comm, folder / "", Mode::read); }) == Errc::bad_file);
+  CHECK(code_of([&] { File(comm, "/tmp", Mode::read); }) == Errc::bad_file);
+  const File f = numbered(comm, folder / "f", 4);
+  CHECK(code_of([&] { f.seek<double>((MPI_Offset{1} << 60) + 1); }) == Errc::arg);
+  CHECK(code_of([&] { f.seek_shared<double>(MPI_Offset{1} << 61); }) == Errc::arg);
+  CHECK(code_of([&] { static_cast<void>(f.byte_offset<double>(MPI_Offset{1} << 62)); }) == Errc::arg);
+  CHECK(f.position() == 0);
+  f.preallocate(8192);  // what is there stays
+  CHECK(f.size() == 8192);
+  CHECK(f.read_at<std::vector<int>>(0, 4) == from_to(0, 4));
+  f.preallocate(10);
+  CHECK(f.size() == 8192);
+  barrier(comm);
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ GeneralizedRequest::~GeneralizedRequest() {
 }
 
 Request<void> GeneralizedRequest::request() {
+  detail::require_active("GeneralizedRequest::request");
   if (state_ == nullptr || state_->given)
     detail::fail(Errc::request, "GeneralizedRequest::request", {}, "it was given away already");
   state_->given = true;

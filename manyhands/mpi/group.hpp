@@ -49,7 +49,8 @@ class Group {
   Group union_with(const Group& other) const;
   Group intersection(const Group& other) const;
   Group difference(const Group& other) const;
-  // The ranks that processes `ranks` of this group have in `other`; undefined for who is not there.
+  // The ranks that processes `ranks` of this group have in `other`; undefined for who is not there, proc_null
+  // for proc_null. Throws Error (rank), as all verbs that take ranks, for one that the group does not have.
   std::vector<int> translate(std::span<const int> ranks, const Group& other) const;
   Comparison compare(const Group& other) const;
   friend bool operator==(const Group& a, const Group& b) { return a.compare(b) == Comparison::identical; }

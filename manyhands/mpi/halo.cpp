@@ -158,7 +158,7 @@ Datatype box_type(const std::vector<Axis>& axes, const std::vector<Cells>& box, 
 
 Halo::Halo(const Cart& grid, void* data, MPI_Datatype type, const std::vector<std::int64_t>& shape,
            const HaloOptions& options)
-    : state_(std::make_unique<Exchange::State>()) {
+    : state_(std::make_shared<Exchange::State>()) {
   if (!grid) detail::fail(Errc::comm, verb, {}, "the grid is empty: this rank takes no part in it");
   const std::vector<Axis> axes = axes_of(grid, shape, options);
   const std::size_t dimensions = grid.dims().size();
@@ -215,7 +215,13 @@ Halo::Halo(const Cart& grid, void* data, MPI_Datatype type, const std::vector<st
 
 Halo::Halo(Halo&& other) noexcept = default;
 Halo& Halo::operator=(Halo&& other) noexcept = default;
-Halo::~Halo() = default;
+Halo::~Halo() {
+  if (state_ == nullptr || !is_active()) return;
+  try {
+    state_->finish();
+  } catch (const manyhands::Error&) {  // nobody is left to be told
+  }
+}
 
 Halo::Exchange Halo::start() {
   if (state_ == nullptr) detail::fail(Errc::request, "Halo::start", {}, "the halo is empty: moved from");
@@ -225,7 +231,7 @@ Halo::Exchange Halo::start() {
 
 void Halo::Exchange::wait() {
   detail::require_active("Halo::wait");
-  if (halo_ != nullptr) std::exchange(halo_, nullptr)->finish();
+  if (const auto ending = std::move(halo_)) ending->finish();
 }
 
 Halo::Exchange::~Exchange() {

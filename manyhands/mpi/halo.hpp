@@ -80,10 +80,10 @@ class Halo {
   // Waits for a round that was started.
   ~Halo();
 
-  // A round under way; waits in its destructor. The Halo stays until then.
+  // A round under way; waits in its destructor. The field stays until then.
   class Exchange {
    public:
-    Exchange(Exchange&& other) noexcept : halo_(std::exchange(other.halo_, nullptr)) {}
+    Exchange(Exchange&& other) noexcept : halo_(std::move(other.halo_)) {}
     Exchange& operator=(Exchange&&) = delete;
     ~Exchange();
     // Blocks until the ghost layers hold the neighbours' cells, and own cells may be changed.
@@ -92,8 +92,8 @@ class Halo {
    private:
     friend class Halo;
     struct State;
-    explicit Exchange(Halo& halo) noexcept : halo_(halo.state_.get()) {}
-    State* halo_;
+    explicit Exchange(Halo& halo) noexcept : halo_(halo.state_) {}
+    std::shared_ptr<State> halo_;  // shared with the Halo, which may go first
   };
 
   // Starts a round. Until it is waited for, own cells must not be changed, and ghost cells not be read.
@@ -114,7 +114,7 @@ class Halo {
   }
   Halo(const Cart& grid, void* data, MPI_Datatype type, const std::vector<std::int64_t>& shape,
        const HaloOptions& options);
-  std::unique_ptr<Exchange::State> state_;
+  std::shared_ptr<Exchange::State> state_;
 };
 
 }  // namespace manyhands::mpi

@@ -1,11 +1,18 @@
 #include "manyhands/mpi/info.hpp"
 
+#include <cstring>
 #include <vector>
 
 #include "manyhands/mpi/error.hpp"
 #include "manyhands/mpi/lifetime.hpp"
 
 namespace manyhands::mpi {
+namespace {
+
+// Open MPI 4.1 takes no value without text: it holds this one instead.
+constexpr const char* no_text = "\x01";
+
+}  // namespace
 
 Info::Info(std::initializer_list<std::pair<std::string, std::string>> hints) {
   for (const auto& [key, value] : hints) set(key, value);
@@ -33,13 +40,16 @@ Info::~Info() {
 
 void Info::set(const std::string& key, const std::string& value) {
   detail::require_active("Info::set");
+  if (key.empty()) detail::fail(Errc::info_key, "Info::set", {}, "a hint has a name: the key is empty");
   if (info_ == MPI_INFO_NULL) detail::check(MPI_Info_create(&info_), "Info::set");
   const std::string subject = "\"" + key + "\"";
-  detail::check(MPI_Info_set(info_, key.c_str(), value.c_str()), "Info::set", {.subject = subject.c_str()});
+  int code = MPI_Info_set(info_, key.c_str(), value.c_str());
+  if (code != MPI_SUCCESS && value.empty()) code = MPI_Info_set(info_, key.c_str(), no_text);
+  detail::check(code, "Info::set", {.subject = subject.c_str()});
 }
 
 std::optional<std::string> Info::get(const std::string& key) const {
-  if (info_ == MPI_INFO_NULL) return std::nullopt;
+  if (info_ == MPI_INFO_NULL || key.empty()) return std::nullopt;
   detail::require_active("Info::get");
   int length = 0;
   int found = 0;
@@ -47,12 +57,14 @@ std::optional<std::string> Info::get(const std::string& key) const {
   if (found == 0) return std::nullopt;
   std::vector<char> text(static_cast<std::size_t>(length) + 1);
   detail::check(MPI_Info_get(info_, key.c_str(), length, text.data(), &found), "Info::get");
-  return std::string(text.data());
+  return std::strcmp(text.data(), no_text) == 0 ? std::string() : std::string(text.data());
 }
 
 void Info::erase(const std::string& key) {
   detail::require_active("Info::erase");
   const std::string subject = "\"" + key + "\"";
+  if (info_ == MPI_INFO_NULL || key.empty())
+    detail::fail(Errc::info_nokey, "Info::erase", {.subject = subject.c_str()}, "there is no such hint");
   detail::check(MPI_Info_delete(info_, key.c_str()), "Info::erase", {.subject = subject.c_str()});
 }
 

@@ -32,28 +32,69 @@ void unwatch(CommState& state) {
 
 }  // namespace
 
-LateReceive::LateReceive(CommState& state, int source, int tag) : state_(&state), source_(source), tag_(tag) {
+void LateReceive::post(CommState& state) {
   const std::lock_guard lock(state.mutex);
   state.unmatched.push_back(this);
+  state_.store(&state, std::memory_order_release);
   watch(state);
 }
 
 LateReceive::~LateReceive() { leave(); }
 
-void LateReceive::leave() noexcept {
-  if (state_ == nullptr) return;
-  const std::lock_guard lock(state_->mutex);
-  auto& queue = state_->unmatched;
+bool LateReceive::leave() noexcept {
+  CommState* const state = state_.load(std::memory_order_acquire);
+  if (state == nullptr) return false;
+  const auto kept = state->shared_from_this();
+  const std::lock_guard lock(state->mutex);
+  if (!waits()) return false;  // another thread has just matched it
+  auto& queue = state->unmatched;
   queue.erase(std::find(queue.begin(), queue.end(), this));
-  unwatch(*state_);
-  state_ = nullptr;
+  unwatch(*state);
+  state_.store(nullptr, std::memory_order_release);
+  return true;
+}
+
+void LateReceive::lose() noexcept {
+  failure_ = freed_error("irecv");
+  state_.store(nullptr, std::memory_order_release);
+}
+
+std::exception_ptr freed_error(const char* verb) noexcept {
+  try {
+    fail(Errc::comm, verb, {}, "the communicator was freed before the operation was done");
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+void forget_waiting(CommState& state) noexcept {
+  const std::lock_guard lock(state.mutex);
+  const auto left = static_cast<int>(state.unmatched.size() + state.line.size());
+  for (LateReceive* const late : state.unmatched) late->lose();
+  state.unmatched.clear();
+  for (InLine* const one : state.line) {
+    one->lost();
+    one->line_.store(nullptr, std::memory_order_release);
+  }
+  state.line.clear();
+  driven.fetch_sub(left, std::memory_order_relaxed);
+  const std::lock_guard all(waiting().mutex);
+  std::erase(waiting().states, &state);
+}
+
+void finish_line(CommState& state) {
+  const auto stands = [&state] {
+    const std::lock_guard lock(state.mutex);
+    return !state.line.empty();
+  };
+  for (Backoff backoff; stands(); backoff.pause()) advance_line(state);
 }
 
 InLine::~InLine() {
-  if (line_ == nullptr) return;
-  const std::lock_guard lock(line_->mutex);
-  std::erase(line_->line, this);
-  unwatch(*line_);
+  CommState* const state = line_.load(std::memory_order_acquire);
+  if (state == nullptr) return;
+  const std::lock_guard lock(state->mutex);
+  if (std::erase(state->line, this) != 0) unwatch(*state);
 }
 
 void InLine::join_line(CommState& state) {
@@ -66,9 +107,10 @@ void InLine::join_line(CommState& state) {
 void advance_line(CommState& state) {
   const std::lock_guard lock(state.mutex);
   while (!state.line.empty() && state.line.front()->go_on()) {
-    state.line.front()->line_ = nullptr;
+    InLine& done = *state.line.front();
     state.line.erase(state.line.begin());
     unwatch(state);
+    done.line_.store(nullptr, std::memory_order_release);  // its owner may drop it now
   }
 }
 
@@ -84,30 +126,34 @@ void match_late(CommState& state) {
       ++i;
       continue;
     }
-    int found = 0;
-    MPI_Message message = MPI_MESSAGE_NULL;
-    MPI_Status status{};
-    check(MPI_Improbe(next.source_, next.tag_, state.comm, &found, &message, &status), "irecv",
-          {.comm = state.comm, .source = next.source_, .tag = next.tag_});
-    if (found == 0) {
-      ++i;
-      continue;
+    try {  // who drives is not to be told what befell another's receive
+      int found = 0;
+      MPI_Message message = MPI_MESSAGE_NULL;
+      MPI_Status status{};
+      check(MPI_Improbe(next.source_, next.tag_, state.comm, &found, &message, &status), "irecv",
+            {.comm = state.comm, .source = next.source_, .tag = next.tag_});
+      if (found == 0) {
+        ++i;
+        continue;
+      }
+      next.matched(message, status);
+    } catch (...) {
+      next.failure_ = std::current_exception();
     }
     queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(i));
     unwatch(state);
-    next.state_ = nullptr;
-    next.matched(message, status);
+    next.state_.store(nullptr, std::memory_order_release);  // its owner may drop it now
   }
 }
 
 void drive_all() {
   if (driven.load(std::memory_order_relaxed) == 0) return;
-  std::vector<CommState*> states;
+  std::vector<std::shared_ptr<CommState>> states;
   {
     const std::lock_guard all(waiting().mutex);
-    states = waiting().states;
+    for (CommState* const state : waiting().states) states.push_back(state->shared_from_this());
   }
-  for (CommState* const state : states) {
+  for (const auto& state : states) {
     match_late(*state);
     advance_line(*state);
   }

@@ -15,6 +15,7 @@
 // start the same steps in the same order.
 
 #include <atomic>
+#include <exception>
 
 #include "manyhands/mpi/communicator.hpp"
 #include "manyhands/mpi/request.hpp"
@@ -26,26 +27,39 @@ inline std::atomic<int> driven{0};
 
 class LateReceive {
  public:
-  // Stands in the queue of `state` from now on.
-  LateReceive(CommState& state, int source, int tag);
+  LateReceive(int source, int tag) noexcept : state_(nullptr), source_(source), tag_(tag) {}
   LateReceive(const LateReceive&) = delete;
   LateReceive& operator=(const LateReceive&) = delete;
   virtual ~LateReceive();
 
+  // Stands in the queue of `state` from now on: any thread may match it, so it is complete before.
+  void post(CommState& state);
   bool overlaps(int source, int tag) const noexcept {
+    if (source == MPI_PROC_NULL || source_ == MPI_PROC_NULL) return false;  // nobody's message
     return (source == source_ || source == MPI_ANY_SOURCE || source_ == MPI_ANY_SOURCE) &&
            (tag == tag_ || tag == MPI_ANY_TAG || tag_ == MPI_ANY_TAG);
   }
-  bool waits() const noexcept { return state_ != nullptr; }
-  void leave() noexcept;  // the queue, if it stands there
+  bool from_nobody() const noexcept { return source_ == MPI_PROC_NULL; }
+  bool waits() const noexcept { return state_.load(std::memory_order_acquire) != nullptr; }
+  // Out of the queue, if it stands there. False if it does not: then matched() was called, or it failed.
+  bool leave() noexcept;
+  // The communicator is being freed: nothing will come. Called with the queue's mutex held.
+  void lose() noexcept;
 
  protected:
-  // The message was matched: makes room and starts to receive it. Called with the queue's mutex held.
+  // The message was matched: makes room and starts to receive it. Called with the queue's mutex held, by any
+  // thread that drives; what it wrote is seen by who sees that it waits no more.
   virtual void matched(MPI_Message message, const MPI_Status& status) = 0;
+  // Throws why it could not be matched, if so. Requires: it does not wait.
+  void rethrow() const {
+    if (failure_) [[unlikely]]
+      std::rethrow_exception(failure_);
+  }
 
  private:
   friend void match_late(CommState& state);
-  CommState* state_;
+  std::atomic<CommState*> state_;  // null: out of the queue. Written under the queue's mutex, last of all
+  std::exception_ptr failure_;     // written before that
   int source_;
   int tag_;
 };
@@ -56,18 +70,21 @@ class InLine {
   InLine(const InLine&) = delete;
   InLine& operator=(const InLine&) = delete;
   virtual ~InLine();
-  bool stands_in_line() const noexcept { return line_ != nullptr; }
+  bool stands_in_line() const noexcept { return line_.load(std::memory_order_acquire) != nullptr; }
 
  protected:
   // Last in the line of `state` from now on.
   void join_line(CommState& state);
+  // The communicator is being freed. Called with the line's mutex held.
+  virtual void lost() noexcept = 0;
   // Goes on as far as it can; true when it is done or has failed, and leaves the line. Called while it is the
   // first, with the line's mutex held.
   virtual bool go_on() noexcept = 0;
 
  private:
   friend void advance_line(CommState& state);
-  CommState* line_ = nullptr;
+  friend void forget_waiting(CommState& state) noexcept;
+  std::atomic<CommState*> line_ = nullptr;  // written under the line's mutex
 };
 
 // Matches what can be matched, in order.
@@ -76,6 +93,12 @@ void match_late(CommState& state);
 void advance_line(CommState& state);
 // Both, for all communicators that have any.
 void drive_all();
+// The communicator is being freed: what waits on it has failed.
+void forget_waiting(CommState& state) noexcept;
+// Blocks until no collective stands in the line of `state`, as MPI_Comm_free lets them end.
+void finish_line(CommState& state);
+// What they throw from then on.
+std::exception_ptr freed_error(const char* verb) noexcept;
 
 // Before a blocking receive or probe of (source, tag): blocks until no earlier late receive could take its
 // message.

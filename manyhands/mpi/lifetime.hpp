@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 
 #include "manyhands/mpi/native.hpp"
 
@@ -31,6 +32,23 @@ inline void require_active(const char* operation) {
 
 // Runs `release` when MPI ends, last registered first: for cached datatypes and operations. Requires: active.
 void at_finalize(std::function<void()> release);
+
+// What all its ranks close together, and before MPI ends: a window, a file.
+class Closing {
+ public:
+  Closing() = default;
+  Closing(const Closing&) = delete;
+  Closing& operator=(const Closing&) = delete;
+  virtual ~Closing() = default;
+  // Collective. Called once, by MPI's end.
+  virtual void close_at_end() noexcept = 0;
+};
+// Keeps `one`, which is open now, until it is forgotten. What is left then is closed when MPI ends, the
+// youngest first: objects of static lifetime, and those whose scope an exception left. A rank that closes the
+// same one in its destructor meets that call. Requires: active.
+void keep_for_end(std::shared_ptr<Closing> one);
+// It was closed, or given away.
+void forget_at_end(const Closing& one) noexcept;
 
 }  // namespace detail
 

@@ -1,6 +1,7 @@
 #pragma once
 // Message: one that was matched by mprobe() and is still to be received; nobody else can take it.
 
+#include <memory>
 #include <utility>
 
 #include "manyhands/mpi/communicator.hpp"
@@ -12,15 +13,18 @@ namespace manyhands::mpi {
 class Message {
  public:
   Message(detail::CommState& state, MPI_Message message, const MPI_Status& status) noexcept
-      : state_(&state), message_(message), status_(status) {}
+      : state_(state.shared_from_this()), message_(message), status_(status) {}
   Message(Message&& other) noexcept
-      : state_(std::exchange(other.state_, nullptr)), message_(other.message_), status_(other.status_) {}
+      : state_(std::move(other.state_)), message_(other.message_), status_(other.status_) {}
   Message& operator=(Message&&) = delete;
 
   // To be looked at: it is received by this object.
   MPI_Message native() const noexcept { return state_ == nullptr ? MPI_MESSAGE_NULL : message_; }
   MPI_Fint to_fortran() const { return MPI_Message_c2f(native()); }
-  Status status() const { return detail::to_status(status_); }
+  Status status() const {
+    detail::require_active("Message::status");
+    return detail::to_status(status_);
+  }
   // As PointToPoint::recv and recv_into, of this message. Throws Error if it was received already.
   template <class T>
   T recv();
@@ -29,10 +33,11 @@ class Message {
 
  private:
   void require(const char* verb) {
+    detail::require_active(verb);
     if (state_ == nullptr || message_ == MPI_MESSAGE_NULL)
       detail::fail(Errc::request, verb, {}, "the message was received already, or moved from");
   }
-  detail::CommState* state_;
+  std::shared_ptr<detail::CommState> state_;  // the communicator may be freed before
   MPI_Message message_;
   MPI_Status status_;
 };

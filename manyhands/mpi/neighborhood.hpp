@@ -47,8 +47,10 @@ class Neighborhood : public Comm {
  public:
   // The ranks that data comes from and goes to, in the order of the collectives below; may hold proc_null,
   // and the same rank more than once.
-  const std::vector<int>& sources() const noexcept { return sources_; }
-  const std::vector<int>& destinations() const noexcept { return destinations_; }
+  const std::vector<int>& sources() const& noexcept { return sources_; }
+  std::vector<int> sources() && { return std::move(sources_); }
+  const std::vector<int>& destinations() const& noexcept { return destinations_; }
+  std::vector<int> destinations() && { return std::move(destinations_); }
 
   // ---- Blocking.
 

@@ -33,6 +33,7 @@ void pack_one(MPI_Comm comm, ConstBuffer data, std::vector<std::byte>& out) {
   const char* const verb = comm == MPI_COMM_NULL ? "pack_external" : "pack_native";
   require_active(verb);
   const int n = as_int(data.count, verb);
+  if (n == 0) return;  // MPIs take no null pointer, as empty ranges have
   const std::size_t start = out.size();
   if (comm == MPI_COMM_NULL) {
     require_basic(data.type, verb);
@@ -58,6 +59,7 @@ void unpack_one(MPI_Comm comm, std::span<const std::byte> bytes, std::size_t& at
   const char* const verb = comm == MPI_COMM_NULL ? "unpack_external" : "unpack_native";
   require_active(verb);
   const int n = as_int(data.count, verb);
+  if (n == 0) return;
   // Not every MPI looks whether there is enough.
   MPI_Aint needed = 0;
   if (comm == MPI_COMM_NULL) {

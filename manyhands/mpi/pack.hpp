@@ -41,6 +41,10 @@ Buffer described_writable(T& value) {
   return {const_cast<void*>(data.data), data.count, data.type};
 }
 
+inline void require_comm(const Communicator& comm, const char* verb) {
+  require_active(verb);
+  if (!comm) fail(Errc::comm, verb, {}, "the communicator is empty");
+}
 // `comm` null: external32.
 void pack_one(MPI_Comm comm, ConstBuffer data, std::vector<std::byte>& out);
 // Unpacks from `bytes` at `at`, which moves on.
@@ -91,6 +95,7 @@ void require_end(std::span<const std::byte> bytes, std::size_t at, const char* v
 // The format of messages on `comm`: can be sent as MPI_PACKED.
 template <class... T>
 std::vector<std::byte> pack_native(const Communicator& comm, const T&... values) {
+  detail::require_comm(comm, "pack_native");
   std::vector<std::byte> bytes;
   (detail::pack_one(comm.native(), detail::described(values), bytes), ...);
   return bytes;
@@ -98,6 +103,7 @@ std::vector<std::byte> pack_native(const Communicator& comm, const T&... values)
 // Throws Error (truncate) if the bytes hold less or more.
 template <class... T>
 void unpack_native(const Communicator& comm, std::span<const std::byte> bytes, T&&... values) {
+  detail::require_comm(comm, "unpack_native");
   std::size_t at = 0;
   (detail::unpack_one(comm.native(), bytes, at, detail::described_writable(values)), ...);
   detail::require_end(bytes, at, "unpack_native");

@@ -46,5 +46,20 @@ TEST_CASE("structs, ranges and strided data are packed field by field") {
   CHECK(code_of([&] { unpack_native(world(), std::span(bytes).first(4), particle); }) == Errc::truncate);
 }
 
+TEST_CASE("empty ranges are packed as nothing") {
+  const std::vector<double> none;
+  std::vector<double> back;
+  int number = 0;
+  CHECK(pack_native(world(), none).empty());
+  CHECK(pack_external(none).empty());
+  unpack_native(world(), pack_native(world(), none), back);
+  unpack_external(pack_external(none), back);
+  unpack_native(world(), pack_native(world(), none, 5, none), back, number, back);
+  CHECK(number == 5);
+  unpack_external(pack_external(none, 6, none), back, number, back);
+  CHECK(number == 6);
+  CHECK(code_of([&] { static_cast<void>(pack_native(Comm(), number)); }) == Errc::comm);
+}
+
 }  // namespace
 }  // namespace manyhands::mpi

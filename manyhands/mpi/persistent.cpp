@@ -103,6 +103,16 @@ struct PartitionedReceive::Impl {
   bool started = false;
 };
 
+namespace {
+
+// Throws unless MPI can be called and the transfer is there.
+void require_live(const void* impl, const char* verb) {
+  detail::require_active(verb);
+  if (impl == nullptr) detail::fail(Errc::request, verb, {}, "the transfer is empty: moved from");
+}
+
+}  // namespace
+
 PartitionedSend::PartitionedSend(PartitionedSend&&) noexcept = default;
 PartitionedReceive::PartitionedReceive(PartitionedReceive&&) noexcept = default;
 
@@ -128,6 +138,7 @@ PartitionedSend::~PartitionedSend() {
 }
 
 void PartitionedSend::start() {
+  require_live(impl_.get(), "PartitionedSend::start");
   if (impl_->started)
     detail::fail(Errc::request, "PartitionedSend::start", {}, "it was started already: wait() first");
   detail::check(MPI_Start(&impl_->native), "PartitionedSend::start");
@@ -135,11 +146,13 @@ void PartitionedSend::start() {
 }
 
 void PartitionedSend::ready(int i) {
+  require_live(impl_.get(), "PartitionedSend::ready");
   require_part(i, impl_->partitions, "PartitionedSend::ready");
   detail::check(MPI_Pready(i, impl_->native), "PartitionedSend::ready");
 }
 
 bool PartitionedSend::test() {
+  require_live(impl_.get(), "PartitionedSend::test");
   int done = 1;
   if (impl_->started) detail::check(MPI_Test(&impl_->native, &done, MPI_STATUS_IGNORE), "PartitionedSend");
   if (done != 0) impl_->started = false;
@@ -163,6 +176,7 @@ PartitionedReceive::~PartitionedReceive() {
 }
 
 void PartitionedReceive::start() {
+  require_live(impl_.get(), "PartitionedReceive::start");
   if (impl_->started)
     detail::fail(Errc::request, "PartitionedReceive::start", {}, "it was started already: wait() first");
   detail::check(MPI_Start(&impl_->native), "PartitionedReceive::start");
@@ -170,6 +184,7 @@ void PartitionedReceive::start() {
 }
 
 bool PartitionedReceive::arrived(int i) {
+  require_live(impl_.get(), "PartitionedReceive::arrived");
   require_part(i, impl_->partitions, "PartitionedReceive::arrived");
   if (!impl_->started) return true;  // all has arrived; MPICH refuses to say so
   int there = 0;
@@ -178,6 +193,7 @@ bool PartitionedReceive::arrived(int i) {
 }
 
 bool PartitionedReceive::test() {
+  require_live(impl_.get(), "PartitionedReceive::test");
   int done = 1;
   if (impl_->started) detail::check(MPI_Test(&impl_->native, &done, MPI_STATUS_IGNORE), "PartitionedReceive");
   if (done != 0) impl_->started = false;
@@ -203,6 +219,7 @@ PartitionedSend::PartitionedSend(detail::CommState& state, ConstBuffer data, int
 PartitionedSend::~PartitionedSend() = default;
 
 void PartitionedSend::start() {
+  require_live(impl_.get(), "PartitionedSend::start");
   if (impl_->started)
     detail::fail(Errc::request, "PartitionedSend::start", {}, "it was started already: wait() first");
   impl_->missing.store(impl_->partitions);
@@ -210,12 +227,14 @@ void PartitionedSend::start() {
 }
 
 void PartitionedSend::ready(int i) {
+  require_live(impl_.get(), "PartitionedSend::ready");
   require_part(i, impl_->partitions, "PartitionedSend::ready");
   if (!impl_->started) detail::fail(Errc::request, "PartitionedSend::ready", {}, "start() first");
   if (impl_->missing.fetch_sub(1) == 1) impl_->transfer.start();
 }
 
 bool PartitionedSend::test() {
+  require_live(impl_.get(), "PartitionedSend::test");
   if (!impl_->started) return true;
   if (impl_->missing.load() > 0 || !impl_->transfer.test()) return false;
   impl_->started = false;
@@ -239,14 +258,21 @@ PartitionedReceive::PartitionedReceive(detail::CommState& state, Buffer data, in
 
 PartitionedReceive::~PartitionedReceive() = default;
 
-void PartitionedReceive::start() { impl_->transfer.start(); }
+void PartitionedReceive::start() {
+  require_live(impl_.get(), "PartitionedReceive::start");
+  impl_->transfer.start();
+}
 
 bool PartitionedReceive::arrived(int i) {
+  require_live(impl_.get(), "PartitionedReceive::arrived");
   require_part(i, impl_->partitions, "PartitionedReceive::arrived");
   return impl_->transfer.test();
 }
 
-bool PartitionedReceive::test() { return impl_->transfer.test(); }
+bool PartitionedReceive::test() {
+  require_live(impl_.get(), "PartitionedReceive::test");
+  return impl_->transfer.test();
+}
 
 #endif
 

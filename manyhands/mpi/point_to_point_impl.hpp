@@ -91,18 +91,18 @@ void receive_into(CommState& state, T& data, From from, MPI_Status& status) {
 template <class T>
 class FixedReceive final : public Yields<T> {
  public:
-  explicit FixedReceive(CommState& state) : state_(state) {}
+  explicit FixedReceive(CommState& state) : state_(state.shared_from_this()) {}
   bool advance(MPI_Request&, MPI_Status& status) override {
     int cancelled = 0;
     MPI_Test_cancelled(&status, &cancelled);
-    if (cancelled == 0) require_bytes(state_, status, sizeof(T));
+    if (cancelled == 0) require_bytes(*state_, status, sizeof(T));
     return true;
   }
   T take() override { return std::move(value_); }
   T& value() noexcept { return value_; }
 
  private:
-  CommState& state_;
+  std::shared_ptr<CommState> state_;  // the communicator may be freed before
   T value_{};
 };
 
@@ -126,10 +126,22 @@ class CappedReceive final : public Yields<T> {
 template <class Base>
 class LateSteps : public Base, public LateReceive {
  public:
-  LateSteps(CommState& state, From from) : LateReceive(state, from.source, from.tag), comm_(state) {}
+  LateSteps(CommState& state, From from)
+      : LateReceive(from.source, from.tag), kept_(state.shared_from_this()), comm_(state) {}
+  // Stands in the queue from now on; one from nobody is done at once.
+  void begin() {
+    if (!from_nobody()) post(comm_);
+  }
   bool advance(MPI_Request& native, MPI_Status& status) override {
     if (waits()) return false;
-    if (!received_) {
+    rethrow();
+    if (from_nobody()) {  // MPICH 4.0 gives other statuses, and no message of it that it would take
+      status = MPI_Status{};
+      status.MPI_SOURCE = MPI_PROC_NULL;
+      status.MPI_TAG = MPI_ANY_TAG;
+      MPI_Status_set_elements(&status, MPI_BYTE, 0);
+      MPI_Status_set_cancelled(&status, 0);
+    } else if (!received_) {
       received_ = true;
       native = std::exchange(pending_, MPI_REQUEST_NULL);
       if (native != MPI_REQUEST_NULL) return false;
@@ -146,6 +158,7 @@ class LateSteps : public Base, public LateReceive {
               [&](int n, MPI_Datatype type) { return MPI_Imrecv(data.data, n, type, &message, &pending_); }),
           "irecv", {.comm = comm_.comm, .count = data.count, .type = data.type});
   }
+  std::shared_ptr<CommState> kept_;  // the communicator may be freed before
   CommState& comm_;
 
  private:
@@ -237,6 +250,7 @@ class LateInto final : public LateSteps<Yields<void>> {
     }
   }
   void arrived(const MPI_Status& status) override {
+    if (status.MPI_SOURCE == MPI_PROC_NULL) return;
     if constexpr (Resizable<T>) {
       static_cast<void>(to_status(status).count<std::ranges::range_value_t<T>>());
     } else if constexpr (Packed<T>) {
@@ -253,6 +267,7 @@ class LateInto final : public LateSteps<Yields<void>> {
 
 template <class T, class Op>
 Request<T> late_request(std::unique_ptr<Op> operation) {
+  operation->begin();
   return Request<T>(RequestCore(MPI_REQUEST_NULL, std::move(operation), "irecv", Dropped::cancel));
 }
 
@@ -297,7 +312,7 @@ template <class T>
 Request<T> PointToPoint::irecv(From from) const {
   MH_MPI_RECEIVABLE(T);
   detail::CommState& here = state("irecv");
-  const bool behind = detail::stands_behind_late(here, from.source, from.tag);
+  const bool behind = from.source == MPI_PROC_NULL || detail::stands_behind_late(here, from.source, from.tag);
   if constexpr (Plain<T>) {
     if (behind) return detail::late_request<T>(std::make_unique<detail::LateFixed<T>>(here, from));
     auto owned = std::make_unique<detail::FixedReceive<T>>(here);
@@ -321,7 +336,7 @@ Request<void> PointToPoint::irecv_into(T&& data, From from) const {
                 "irecv_into needs memory that stays: a span or an lvalue");
   detail::CommState& here = state("irecv_into");
   constexpr bool unsized = Resizable<U> || Packed<U>;
-  if (unsized || detail::stands_behind_late(here, from.source, from.tag))
+  if (unsized || from.source == MPI_PROC_NULL || detail::stands_behind_late(here, from.source, from.tag))
     return detail::late_request<void>(std::make_unique<detail::LateInto<U>>(here, from, data));
   if constexpr (!unsized) {
     const MPI_Request native = detail::irecv_native(here, as_writable(data), from);
@@ -459,7 +474,10 @@ T Message::recv() {
   require("Message::recv");
   detail::CommState& here = *state_;
   MPI_Status status = status_;
-  if (status.MPI_SOURCE == MPI_PROC_NULL) return T{};
+  if (status.MPI_SOURCE == MPI_PROC_NULL) {
+    message_ = MPI_MESSAGE_NULL;
+    return T{};
+  }
   if constexpr (Plain<T>) {
     T value{};
     detail::receive_matched(here, message_, as_writable(value), status);
@@ -478,6 +496,10 @@ template <class T>
 Status Message::recv_into(T&& data) {
   require("Message::recv_into");
   MPI_Status status = status_;
+  if (status.MPI_SOURCE == MPI_PROC_NULL) {
+    message_ = MPI_MESSAGE_NULL;
+    return detail::to_status(status);
+  }
   if constexpr (Packed<std::remove_cvref_t<T>>) {
     data = detail::unpack_matched<std::remove_cvref_t<T>>(*state_, message_, status);
   } else {

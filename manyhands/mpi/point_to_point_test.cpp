@@ -3,10 +3,13 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <atomic>
 #include <complex>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <string>
+#include <thread>
 
 #include "manyhands/mpi/comm.hpp"
 #include "manyhands/mpi/environment.hpp"
@@ -194,6 +197,116 @@ TEST_CASE("one request replaces what it sends") {
     CHECK(matrix[4 * row] == 10 * last + static_cast<int>(row));
     CHECK(matrix[4 * row + 1] == -1);
   }
+}
+
+TEST_CASE("nobody is received from and sent to in every way") {
+  const Comm& comm = world();
+  CHECK(comm.irecv<int>({.source = proc_null}).get() == 0);
+  CHECK(comm.irecv<std::vector<int>>({.source = proc_null}).get().empty());
+  CHECK(comm.irecv<std::string>({.source = proc_null, .capacity = 5}).get().empty());
+  CHECK((comm.irecv<Job>({.source = proc_null}).get() == Job{}));
+  std::vector<int> kept{1, 2};
+  comm.irecv_into(kept, {.source = proc_null}).get();
+  comm.irecv_into(std::span(kept), {.source = proc_null}).get();
+  comm.recv_into(kept, {.source = proc_null});
+  Job job{"kept", {}, {}};
+  comm.irecv_into(job, {.source = proc_null}).get();
+  comm.recv_into(job, {.source = proc_null});
+  CHECK(job.name == "kept");
+  CHECK(kept == std::vector{1, 2});
+  // At the edges of a line of ranks.
+  const int next = comm.rank() + 1 == comm.size() ? proc_null : comm.rank() + 1;
+  const int last = comm.rank() == 0 ? proc_null : comm.rank() - 1;
+  const std::vector<int> wanted = last == proc_null ? std::vector<int>() : std::vector<int>(3, last);
+  const auto mine = [&] { return std::vector<int>(3, comm.rank()); };
+  CHECK(comm.isendrecv<std::vector<int>>(mine(), {.dest = next}, {.source = last}).get() == wanted);
+  CHECK(comm.sendrecv<std::vector<int>>(mine(), {.dest = next}, {.source = last}) == wanted);
+  CHECK(comm.isendrecv<std::string>(std::string("x"), {.dest = next}, {.source = last}).get() ==
+        (last == proc_null ? "" : "x"));
+  std::vector<int> in;
+  auto both = comm.isendrecv_into(mine(), {.dest = next}, in, {.source = last});
+  both.wait();
+  CHECK(in == wanted);
+  CHECK(both.status().source == last);
+  auto replaced = mine();
+  comm.isendrecv_replace(std::span(replaced), {.dest = next}, {.source = last}).get();
+  CHECK(replaced == (last == proc_null ? mine() : wanted));
+  auto message = comm.mprobe({.source = proc_null});
+  CHECK(message.status().source == proc_null);
+  CHECK(message.recv<std::vector<int>>().empty());
+  auto another = comm.improbe({.source = proc_null});
+  REQUIRE(another.has_value());
+  another->recv_into(kept);
+  CHECK(kept == std::vector{1, 2});
+  auto persistent = comm.recv_init(std::span(kept), {.source = proc_null});
+  persistent.start();
+  CHECK(persistent.wait().source == proc_null);
+  // Behind a receive from anybody: it is not for that one's message.
+  auto any = comm.irecv<std::string>();
+  CHECK(comm.irecv<std::string>({.source = proc_null}).get().empty());
+  CHECK(comm.recv<int>({.source = proc_null}) == 0);
+  auto sent = comm.isend(std::string("to myself"), {.dest = comm.rank()});
+  CHECK(any.get() == "to myself");
+  sent.get();
+}
+
+TEST_CASE("receives outlive their communicator") {
+  std::optional<Comm> comm(world().dup());
+  const int me = comm->rank();
+  auto waiting = comm->irecv<std::string>({.source = me, .tag = 3});
+  auto number = comm->irecv<int>({.source = me, .tag = 2});
+  auto sent = comm->isend(5, {.dest = me, .tag = 1});
+  auto announced = comm->mprobe({.source = me, .tag = 1});
+  number.cancel();
+  number.wait();
+  auto gathering = comm->iallgather(std::string("x"));
+  comm.reset();
+  CHECK(gathering.get() == std::vector<std::string>(static_cast<std::size_t>(world().size()), "x"));
+  CHECK_THROWS_WITH_AS(static_cast<void>(waiting.get()), doctest::Contains("the communicator was freed"),
+                       Error);
+  CHECK_THROWS_AS(waiting.wait(), Error);
+  CHECK(announced.recv<int>() == 5);
+  sent.get();
+}
+
+TEST_CASE("a receive that cannot be is its own error, not that of who looks after it") {
+  const Comm& comm = world();
+  const int me = comm.rank();
+  auto bad = comm.irecv<std::string>({.source = 1000});
+  auto good = comm.irecv<std::string>({.source = me});
+  comm.send(std::string("fine"), {.dest = me});
+  CHECK(good.get() == "fine");
+  CHECK_THROWS_AS(static_cast<void>(bad.get()), Error);
+}
+
+TEST_CASE("several threads receive messages of unknown size on one communicator") {
+  const Comm& comm = world();
+  const int next = (comm.rank() + 1) % comm.size();
+  const int last = (comm.rank() + comm.size() - 1) % comm.size();
+  constexpr int threads = 3;
+  constexpr int rounds = 200;
+  std::atomic<int> wrong{0};
+  const auto talk = [&](int tag) {
+    for (int i = 0; i < rounds; ++i) {
+      auto data = comm.irecv<std::vector<int>>({.source = last, .tag = tag});
+      auto text = comm.irecv<std::string>({.source = last, .tag = tag + 100});
+      {
+        const auto dropped = comm.irecv<std::string>({.source = last, .tag = tag + 200});
+      }
+      auto sent = comm.isend(std::vector<int>(static_cast<std::size_t>(i), tag), {.dest = next, .tag = tag});
+      auto told =
+          comm.isend(std::string(static_cast<std::size_t>(i % 7), 'x'), {.dest = next, .tag = tag + 100});
+      if (data.get() != std::vector<int>(static_cast<std::size_t>(i), tag)) ++wrong;
+      if (text.get() != std::string(static_cast<std::size_t>(i % 7), 'x')) ++wrong;
+      sent.get();
+      told.get();
+    }
+  };
+  {
+    std::vector<std::jthread> all;
+    for (int tag = 0; tag < threads; ++tag) all.emplace_back([&talk, tag] { talk(tag); });
+  }
+  CHECK(wrong == 0);
 }
 
 }  // namespace

@@ -34,11 +34,15 @@ class Ragged {
   }
 
   std::size_t parts() const noexcept { return offsets_.size() - 1; }
-  std::span<T> operator[](std::size_t part) noexcept {
+  // Of a temporary, a vector of its own: a span would refer to what is gone.
+  std::span<T> operator[](std::size_t part) & noexcept {
     return {values_.data() + offsets_[part], static_cast<std::size_t>(count(part))};
   }
-  std::span<const T> operator[](std::size_t part) const noexcept {
+  std::span<const T> operator[](std::size_t part) const& noexcept {
     return {values_.data() + offsets_[part], static_cast<std::size_t>(count(part))};
+  }
+  std::vector<T> operator[](std::size_t part) const&& {
+    return std::vector<T>(values_.data() + offsets_[part], values_.data() + offsets_[part + 1]);
   }
   MPI_Count count(std::size_t part) const noexcept { return offsets_[part + 1] - offsets_[part]; }
   std::vector<MPI_Count> counts() const {
@@ -46,9 +50,11 @@ class Ragged {
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = count(i);
     return all;
   }
-  // All elements, part after part.
-  std::vector<T>& values() noexcept { return values_; }
-  const std::vector<T>& values() const noexcept { return values_; }
+  // All elements, part after part. Of a temporary they are moved out:
+  //   for (double x : comm.allgather(mine).values()) ...
+  std::vector<T>& values() & noexcept { return values_; }
+  const std::vector<T>& values() const& noexcept { return values_; }
+  std::vector<T> values() && { return std::move(values_); }
   std::vector<std::vector<T>> to_vectors() const {
     std::vector<std::vector<T>> all;
     for (std::size_t i = 0; i < parts(); ++i) all.emplace_back((*this)[i].begin(), (*this)[i].end());

@@ -167,8 +167,7 @@ MPI_Request RequestCore::release() {
 void RequestCore::cancel() {
   require_active(verb_);
   if (phase_ == Phase::done) return;
-  if (auto* const late = dynamic_cast<LateReceive*>(operation_.get()); late != nullptr && late->waits()) {
-    late->leave();
+  if (auto* const late = dynamic_cast<LateReceive*>(operation_.get()); late != nullptr && late->leave()) {
     MPI_Status_set_cancelled(&status_, 1);
     phase_ = Phase::done;
   } else if (native_ != MPI_REQUEST_NULL) {
@@ -184,7 +183,7 @@ void RequestCore::drop() noexcept {
   }
   try {
     auto* const late = dynamic_cast<LateReceive*>(operation_.get());
-    if (late != nullptr && late->waits()) return;  // its destructor leaves the queue
+    if (late != nullptr && late->leave()) return;
     const bool in_line = operation_ != nullptr && operation_->waits_in_line();
     if (native_ == MPI_REQUEST_NULL && late == nullptr && !in_line) return;
     if (dropped_ == Dropped::cancel && late == nullptr) {

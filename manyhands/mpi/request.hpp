@@ -200,6 +200,7 @@ class [[nodiscard]] Request {
   // Of a receive that is done.
   Status status() const {
     core_.require("Request::status");
+    detail::require_active("Request::status");
     return detail::to_status(core_.status());
   }
   // ---- Raw handles.

@@ -54,21 +54,25 @@ class SharedArray {
   SharedArray(const Comm& node, std::size_t count, const SharedArrayOptions& options = {})
       : window_(node, sizeof(T), count, options) {}
 
-  std::span<T> local() const noexcept {
+  std::span<T> local() const& noexcept {
     return {static_cast<T*>(window_.base_of_this_rank()), window_.count_of_this_rank()};
   }
   // The part of a rank. Throws Error (rank).
-  std::span<T> of(int rank) const {
+  std::span<T> of(int rank) const& {
     const detail::SharedPart part = window_.part(rank, sizeof(T));
     return {static_cast<T*>(part.data), part.bytes / sizeof(T)};
   }
   // All parts, rank after rank. Throws Error (rma_shared) unless contiguous.
-  std::span<T> all() const {
+  std::span<T> all() const& {
     if (window_.first() == nullptr && window_.total() != 0)
       detail::fail(Errc::rma_shared, "SharedArray::all", {},
                    "the parts do not lie side by side: {.contiguous = true}");
     return {static_cast<T*>(window_.first()), window_.total()};
   }
+  // Of a temporary, whose memory goes with it.
+  std::span<T> local() const&& = delete;
+  std::span<T> of(int rank) const&& = delete;
+  std::span<T> all() const&& = delete;
   // Blocks until all ranks are here; what they wrote before is seen after. Collective.
   void fence() const { window_.fence(); }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
@@ -52,17 +53,18 @@ class Arguments {
   std::vector<char*> pointers_;
 };
 
-// Throws on all ranks if `mine` is not empty on the root.
-void agree(const Comm& comm, int root, const std::string& mine, const char* verb) {
+// Throws an Error of class `code`, the root's, on all ranks if `mine` is not empty on the root.
+void agree(const Comm& comm, int root, const std::string& mine, const char* verb, Errc code = Errc::spawn) {
   if (root < 0 || root >= comm.size())
     detail::fail(Errc::root, verb, {.comm = comm.native(), .root = root}, "there is no such rank");
-  int length = static_cast<int>(mine.size());
-  detail::check(MPI_Bcast(&length, 1, MPI_INT, root, comm.native()), verb);
-  if (length == 0) return;
+  int told[] = {static_cast<int>(mine.size()), static_cast<int>(code)};
+  detail::check(MPI_Bcast(told, 2, MPI_INT, root, comm.native()), verb);
+  if (told[0] == 0) return;
   std::string text = mine;
-  text.resize(static_cast<std::size_t>(length));
-  detail::check(MPI_Bcast(text.data(), length, MPI_CHAR, root, comm.native()), verb);
-  detail::fail(Errc::spawn, verb, {.comm = comm.native(), .root = root}, text);
+  text.resize(static_cast<std::size_t>(told[0]));
+  detail::check(MPI_Bcast(text.data(), told[0], MPI_CHAR, root, comm.native()), verb);
+  if (static_cast<Errc>(told[1]) == Errc::unsupported) throw Unsupported(verb, text);
+  detail::fail(static_cast<Errc>(told[1]), verb, {.comm = comm.native(), .root = root}, text);
 }
 
 std::string trouble_of(const std::string& program, int count, const Info& info) {
@@ -140,11 +142,56 @@ Port::~Port() {
 
 namespace {
 
+struct Trouble {
+  std::string what;  // empty: none
+  Errc code = Errc::port;
+};
+
+#if defined(OPEN_MPI)
+// The mpiexec that a port of Open MPI belongs to, "JOB.RANK:NUMBER" with the mpiexec in the upper half of
+// JOB; nothing if it is no such port.
+std::optional<unsigned long> launcher_of(const std::string& port) {
+  unsigned long job = 0;
+  unsigned long rank = 0;
+  unsigned long number = 0;
+  int end = 0;
+  if (std::sscanf(port.c_str(), "%10lu.%10lu:%10lu%n", &job, &rank, &number, &end) != 3 ||
+      port.size() != static_cast<std::size_t>(end))
+    return std::nullopt;
+  return job >> 16;
+}
+
+// What keeps this job from meeting another at `port`: Open MPI reports it as an internal error, or waits.
+Trouble trouble_at(const std::string& port, bool accepts) {
+  const auto theirs = launcher_of(port);
+  if (!theirs) return {"this is no port's name: Port::name() of who accepts"};
+  char name[MPI_MAX_PORT_NAME];
+  if (MPI_Open_port(MPI_INFO_NULL, name) != MPI_SUCCESS) return {};
+  const auto ours = launcher_of(name);
+  MPI_Close_port(name);
+  if (!ours || *ours == *theirs) return {};
+  if (accepts) return {"the port was opened by another job: the one that opens it accepts"};
+  if (std::getenv("OMPI_MCA_pmix_server_uri") != nullptr) return {};
+  return {
+      "the port is that of a job which another mpiexec started. Open MPI brings such jobs together by a "
+      "server only: start one by \"ompi-server -r FILE\", and both jobs with "
+      "OMPI_MCA_pmix_server_uri=file:FILE in the environment",
+      Errc::unsupported};
+}
+#else
+Trouble trouble_at(const std::string& port, bool) {
+  return {port.empty() ? "this is no port's name: Port::name() of who accepts" : ""};
+}
+#endif
+
 template <class Call>
-Intercomm meet(Call call, const Comm& comm, const std::string& port, const MeetOptions& options,
+Intercomm meet(Call call, const Comm& comm, const std::string& port, const MeetOptions& options, bool accepts,
                const char* verb) {
   require_spawn(verb);
   if (!comm) detail::fail(Errc::comm, verb, {}, "the communicator is empty");
+  const Trouble trouble = comm.rank() == options.root ? trouble_at(port, accepts) : Trouble();
+  agree(comm, options.root, trouble.what.empty() ? "" : "\"" + port + "\": " + trouble.what, verb,
+        trouble.code);
   std::string name = port;
   name.resize(MPI_MAX_PORT_NAME);
   const std::string subject = "\"" + port + "\"";
@@ -157,11 +204,11 @@ Intercomm meet(Call call, const Comm& comm, const std::string& port, const MeetO
 }  // namespace
 
 Intercomm accept(const Comm& comm, const std::string& port, const MeetOptions& options) {
-  return meet(&MPI_Comm_accept, comm, port, options, "accept");
+  return meet(&MPI_Comm_accept, comm, port, options, true, "accept");
 }
 
 Intercomm connect(const Comm& comm, const std::string& port, const MeetOptions& options) {
-  return meet(&MPI_Comm_connect, comm, port, options, "connect");
+  return meet(&MPI_Comm_connect, comm, port, options, false, "connect");
 }
 
 Intercomm join(int socket) {

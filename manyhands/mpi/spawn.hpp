@@ -58,7 +58,8 @@ class Port {
   Port& operator=(Port&&) = delete;
   ~Port();
   // What the other job must be told.
-  const std::string& name() const noexcept { return name_; }
+  const std::string& name() const& noexcept { return name_; }
+  std::string name() && { return std::move(name_); }
 
  private:
   std::string name_;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <numeric>
 #include <string>
@@ -96,6 +97,22 @@ TEST_CASE("two groups meet at a port") {
   if (half.rank() == 0)
     CHECK(other.sendrecv<int>(server ? 1 : 2, {.dest = 0}, {.source = 0}) == (server ? 2 : 1));
   other.disconnect();
+}
+
+TEST_CASE("a port that is none, or another job's, is an error on all ranks at once") {
+  if (parent() || skipped()) return;
+  const Comm& comm = world();
+  const int last = comm.size() - 1;
+  for (const char* port : {"nonsense", "", "1.0:5x", "1.0", "-1.0:7"}) {
+    CHECK(code_of([&] { connect(comm, port, {.root = last}); }) == Errc::port);
+    CHECK(code_of([&] { accept(comm, port, {.root = last}); }) == Errc::port);
+  }
+  CHECK(code_of([&] { connect(comm, "nonsense", {.root = 1000}); }) == Errc::root);
+  if (std::getenv("OMPI_MCA_pmix_server_uri") != nullptr) return;  // then it could be met
+  const auto meets = [&] { connect(comm, "1.0:5", {.root = last}); };
+  CHECK_THROWS_AS(meets(), Unsupported);
+  CHECK_THROWS_WITH_AS(meets(), doctest::Contains("ompi-server"), Error);
+  CHECK(code_of([&] { accept(comm, "1.0:5"); }) == Errc::port);
 }
 
 TEST_CASE("ports are found by name") {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "manyhands/mpi/error.hpp"
+#include "manyhands/mpi/lifetime.hpp"
 
 namespace manyhands::mpi {
 namespace {
@@ -15,12 +16,15 @@ void check_tool(int code, const char* verb) {
 
 // Once for the process and never undone: MPICH 4.0 forgets its variables when the interface is finalized, and
 // crashes the next time.
-void start_tools() {
+void start_tools(const char* verb) {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (finalized != 0) detail::require_active(verb);  // before MPI's beginning they can be looked at
   static const int code = [] {
     int level = 0;
     return MPI_T_init_thread(MPI_THREAD_SINGLE, &level);
   }();
-  check_tool(code, "tool");
+  check_tool(code, verb);
 }
 
 struct Text {
@@ -63,7 +67,7 @@ std::string value_of(int index, MPI_Datatype type, int binding) {
 }  // namespace
 
 std::vector<ControlVariable> control_variables() {
-  start_tools();
+  start_tools("control_variables");
   int n = 0;
   check_tool(MPI_T_cvar_get_num(&n), "control_variables");
   std::vector<ControlVariable> all;
@@ -85,7 +89,7 @@ std::vector<ControlVariable> control_variables() {
 }
 
 std::vector<PerformanceVariable> performance_variables() {
-  start_tools();
+  start_tools("performance_variables");
   int n = 0;
   check_tool(MPI_T_pvar_get_num(&n), "performance_variables");
   std::vector<PerformanceVariable> all;

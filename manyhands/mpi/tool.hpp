@@ -20,7 +20,7 @@ struct PerformanceVariable {
   std::string description;
 };
 
-// Local; also without an Environment. Some MPIs have more than a thousand.
+// Local; also before MPI begins, not after its end (Error not_active). Some MPIs have more than a thousand.
 std::vector<ControlVariable> control_variables();
 std::vector<PerformanceVariable> performance_variables();
 

@@ -35,8 +35,6 @@ std::vector<int> periods_of(const CartOptions& options, const char* verb) {
 
 // The grid's shape with zeros replaced; throws unless it fits `size` ranks.
 std::vector<int> shape_of(const CartOptions& options, int size, const char* verb, MPI_Comm comm) {
-  if (options.dims.empty())
-    detail::fail(Errc::dims, verb, {.comm = comm}, "a grid has at least one dimension: .dims = {0, 0}, say");
   if (std::ranges::find(options.dims, 0) != options.dims.end()) return dims_create(size, options.dims);
   long long places = 1;
   for (const int n : options.dims) {
@@ -125,7 +123,8 @@ Cart::Cart(MPI_Comm comm, Ownership ownership) : Neighborhood(comm, ownership) {
   dims_.resize(static_cast<std::size_t>(n));
   std::vector<int> periods(dims_.size());
   std::vector<int> here(dims_.size());
-  detail::check(MPI_Cart_get(comm, n, dims_.data(), periods.data(), here.data()), "Cart", {.comm = comm});
+  if (n > 0)
+    detail::check(MPI_Cart_get(comm, n, dims_.data(), periods.data(), here.data()), "Cart", {.comm = comm});
   periodic_.assign(periods.begin(), periods.end());
   for (int dim = 0; dim < n; ++dim) {
     const Shift both = shift(dim);
@@ -146,6 +145,7 @@ std::vector<int> Cart::coords(int rank) const {
   if (rank < 0 || rank >= here.size)
     detail::fail(Errc::rank, "coords", {.comm = here.comm}, fmt::format("there is no rank {}", rank));
   std::vector<int> at(dims_.size());
+  if (at.empty()) return at;
   detail::check(MPI_Cart_coords(here.comm, rank, size_of(at.size()), at.data()), "coords",
                 {.comm = here.comm});
   return at;
@@ -162,6 +162,7 @@ int Cart::rank_of(std::span<const int> coords) const {
                    fmt::format("({}) lies outside the grid of {}, which is not periodic in dimension {}",
                                fmt::join(coords, ", "), fmt::join(dims_, " x "), d));
   }
+  if (coords.empty()) return 0;
   int found = 0;
   detail::check(MPI_Cart_rank(here.comm, coords.data(), &found), "rank_of", {.comm = here.comm});
   return found;
@@ -199,6 +200,7 @@ Cart Cart::dup() const {
 
 int Cart::map(const Comm& comm, const CartOptions& options) {
   detail::require_active("Cart::map");
+  if (!comm) detail::fail(Errc::comm, "Cart::map", {}, "the communicator is empty");
   const std::vector<int> periods = periods_of(options, "Cart::map");
   const std::vector<int> dims = shape_of(options, comm.size(), "Cart::map", comm.native());
   int rank = MPI_UNDEFINED;

@@ -41,16 +41,18 @@ struct CartOptions {
 class Cart : public Neighborhood {
  public:
   Cart() = default;  // empty
-  // Collective. Ranks beyond the grid get an empty Cart. Throws Error (dims) if the grid has more places than
-  // the communicator ranks.
+  // Collective. Ranks beyond the grid get an empty Cart. Without dimensions it has one place, rank 0's.
+  // Throws Error (dims) if the grid has more places than the communicator ranks.
   Cart(const Comm& comm, const CartOptions& options);
   // Raw handles in: takes ownership, or refers to one that another frees.
   static Cart adopt(MPI_Comm raw);
   static Cart view(MPI_Comm raw);
   static Cart from_fortran(MPI_Fint handle) { return view(MPI_Comm_f2c(handle)); }
 
-  const std::vector<int>& dims() const noexcept { return dims_; }
-  const std::vector<bool>& periodic() const noexcept { return periodic_; }
+  const std::vector<int>& dims() const& noexcept { return dims_; }
+  std::vector<int> dims() && { return std::move(dims_); }
+  const std::vector<bool>& periodic() const& noexcept { return periodic_; }
+  std::vector<bool> periodic() && { return std::move(periodic_); }
   // The place of this rank, or of another.
   std::vector<int> coords() const { return coords(rank()); }
   std::vector<int> coords(int rank) const;
@@ -68,7 +70,8 @@ class Cart : public Neighborhood {
   };
   Shift shift(int dim, int displacement = 1) const;
   // The neighbours at distance 1: 2 * dims().size(), proc_null beyond an edge.
-  const std::vector<int>& neighbours() const noexcept { return sources_; }
+  const std::vector<int>& neighbours() const& noexcept { return sources_; }
+  std::vector<int> neighbours() && { return std::move(sources_); }
 
   // The grid of the dimensions that are kept, one for each place in the others; collective.
   Cart sub(const std::vector<bool>& keep) const;
@@ -97,7 +100,8 @@ class Graph : public Neighborhood {
   static Graph view(MPI_Comm raw);
   static Graph from_fortran(MPI_Fint handle) { return view(MPI_Comm_f2c(handle)); }
 
-  const std::vector<int>& neighbours() const noexcept { return destinations_; }
+  const std::vector<int>& neighbours() const& noexcept { return destinations_; }
+  std::vector<int> neighbours() && { return std::move(destinations_); }
   std::vector<int> neighbours(int rank) const;
   // The whole graph: neighbours of each rank.
   std::vector<std::vector<int>> edges() const;
@@ -139,8 +143,10 @@ class DistGraph : public Neighborhood {
 
   bool weighted() const noexcept { return weighted_; }
   // Of the edges from sources() and to destinations(); empty if there are no weights.
-  const std::vector<int>& source_weights() const noexcept { return source_weights_; }
-  const std::vector<int>& destination_weights() const noexcept { return destination_weights_; }
+  const std::vector<int>& source_weights() const& noexcept { return source_weights_; }
+  std::vector<int> source_weights() && { return std::move(source_weights_); }
+  const std::vector<int>& destination_weights() const& noexcept { return destination_weights_; }
+  std::vector<int> destination_weights() && { return std::move(destination_weights_); }
   DistGraph dup() const;
 
  private:

@@ -242,7 +242,6 @@ TEST_CASE("errors of grids have the same class on every MPI") {
     return Errc::other;
   };
   CHECK(code_of([] { Cart(world(), {.dims = {100, 100}}); }) == Errc::dims);
-  CHECK(code_of([] { Cart(world(), {.dims = {}}); }) == Errc::dims);
   CHECK(code_of([] { Cart(world(), {.dims = {-1, 0}}); }) == Errc::dims);
   CHECK(code_of([] { Cart(world(), {.dims = {0, 0}, .periodic = {true}}); }) == Errc::dims);
   CHECK(code_of([] { static_cast<void>(Cart::view(MPI_COMM_WORLD)); }) == Errc::topology);
@@ -399,6 +398,19 @@ TEST_CASE("a neighbourhood collective whose request is dropped ends all the same
   const auto [last, next] = grid.shift(0);
   CHECK(grid.neighbor_allgather(std::to_string(grid.rank())) ==
         std::vector{std::to_string(last), std::to_string(next)});
+}
+
+TEST_CASE("a grid without dimensions has one place") {
+  const Cart point(world(), {.dims = {}});
+  CHECK(static_cast<bool>(point) == (world().rank() == 0));
+  if (!point) return;
+  CHECK(point.size() == 1);
+  CHECK(point.dims().empty());
+  CHECK(point.neighbours().empty());
+  CHECK(point.coords().empty());
+  CHECK(point.rank_of(std::span<const int>()) == 0);
+  CHECK(point.dup().dims().empty());
+  CHECK(point.neighbor_allgather(1).empty());
 }
 
 }  // namespace

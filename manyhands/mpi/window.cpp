@@ -1,12 +1,17 @@
 #include "manyhands/mpi/window.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <string>
 
+#include "manyhands/base/memory.hpp"
 #include "manyhands/mpi/large.hpp"
 
 namespace manyhands::mpi {
@@ -14,7 +19,7 @@ namespace detail {
 
 constexpr int all_ranks = -1;
 
-struct WindowState {
+struct WindowState final : Closing {
   MPI_Win win = MPI_WIN_NULL;
   MPI_Comm comm = MPI_COMM_NULL;  // only for messages of errors; may be freed before the window
   int ranks = 0;
@@ -42,14 +47,27 @@ struct WindowState {
            std::ranges::find(locked, all_ranks) != locked.end();
   }
   bool active() const { return fenced || accesses; }
+  bool open() const { return win != MPI_WIN_NULL && is_active(); }
   void drop_kept(int rank) {
     std::erase_if(kept, [&](const Kept& one) { return rank == all_ranks || one.rank == rank; });
+  }
+  // Ends what is under way, and frees the window. Collective.
+  void close() noexcept {
+    while (!locked.empty()) unlock_quietly(*this, locked.back());
+    if (std::exchange(accesses, false)) MPI_Win_complete(win);
+    if (std::exchange(exposed, false)) MPI_Win_wait(win);
+    MPI_Win_free(&win);
+    win = MPI_WIN_NULL;
+    kept.clear();
+  }
+  void close_at_end() noexcept override {
+    // An exposure that nobody completes would be waited for without end.
+    if (owned && win != MPI_WIN_NULL && !exposed) close();
   }
 };
 
 void unlock_quietly(WindowState& state, int rank) noexcept {
-  std::erase(state.locked, rank);
-  if (!is_active()) return;
+  if (std::erase(state.locked, rank) == 0 || !state.open()) return;  // ended with the window
   rank == all_ranks ? MPI_Win_unlock_all(state.win) : MPI_Win_unlock(rank, state.win);
   state.drop_kept(rank);
 }
@@ -61,9 +79,19 @@ namespace {
 using detail::all_ranks;
 using detail::WindowState;
 
-WindowState& live(const std::unique_ptr<WindowState>& state, const char* verb) {
+WindowState& live(const std::shared_ptr<WindowState>& state, const char* verb) {
   detail::require_active(verb);
-  if (state == nullptr) detail::fail(Errc::win, verb, {}, "the window is empty: moved from, or freed");
+  if (state == nullptr || state->win == MPI_WIN_NULL)
+    detail::fail(Errc::win, verb, {}, "the window is empty: moved from, or freed");
+  return *state;
+}
+
+// Of a guard: what it ends. Throws if that has ended, by it or with the window.
+WindowState& under_way(const std::shared_ptr<WindowState>& state, const char* verb, const char* ended) {
+  detail::require_active(verb);
+  if (state == nullptr) detail::fail(Errc::rma_sync, verb, {}, ended);
+  if (state->win == MPI_WIN_NULL)
+    detail::fail(Errc::win, verb, {}, "the window is gone, and what was under way on it has ended");
   return *state;
 }
 
@@ -158,9 +186,62 @@ void require_lock(const WindowState& state, const detail::Access& where, const c
 
 // ---- Beginning and end.
 
+namespace {
+
+struct Trouble {
+  Errc code = Errc::no_mem;
+  std::string what;  // empty: none
+};
+constexpr std::size_t much = std::size_t{1} << 20;  // bytes; less is had wherever a program runs
+
+// What keeps this rank from having so much memory, before all ask MPI for it, which may hang or crash where
+// some have it and others do not.
+Trouble trouble_of(std::size_t count, std::size_t element, bool allocates) {
+  if (count > static_cast<std::size_t>(PTRDIFF_MAX) / 2 / element)
+    return {Errc::size, fmt::format("{} elements of {} bytes are more than any memory has", count, element)};
+  const std::size_t bytes = count * element;
+  if (!allocates || bytes < much) return {};
+  try {
+    require_memory(bytes, "a window");
+  } catch (const manyhands::Error& error) {
+    return {Errc::no_mem, error.what()};
+  }
+  // The limits of this process.
+  void* const trial = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (trial == MAP_FAILED)
+    return {Errc::no_mem, fmt::format("{} bytes cannot be had: {}", bytes, std::strerror(errno))};
+  ::munmap(trial, bytes);
+  return {};
+}
+
+// Whether the memory is there. That of a file system which is too small is not, although it was mapped, and
+// the first to touch it is killed.
+bool can_be_touched([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+#ifdef MADV_POPULATE_WRITE
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<std::uintptr_t>(memory) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(memory) + bytes;
+  if (bytes < much) return true;
+  return ::madvise(reinterpret_cast<void*>(first), end - first, MADV_POPULATE_WRITE) == 0 || errno == EINVAL;
+#else
+  return true;
+#endif
+}
+
+constexpr std::uint64_t no_room = UINT64_MAX;
+
+// Throws on all ranks if one says `bad`: the lowest of them is told of. Collective.
+void agree(const Comm& comm, bool bad, const std::string& what, const char* verb) {
+  int first = bad ? comm.rank() : comm.size();
+  detail::check(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm.native()), verb);
+  if (first < comm.size())
+    detail::fail(Errc::no_mem, verb, {.comm = comm.native()}, fmt::format("rank {} {}", first, what));
+}
+
+}  // namespace
+
 WindowBase::WindowBase(const Comm& comm, const Spec& spec, const Info& info, const char* verb)
-    : state_(std::make_unique<WindowState>()) {
-  detail::require_active(verb);
+    : state_((detail::require_active(verb), std::make_shared<WindowState>())) {
   if (!comm) detail::fail(Errc::comm, verb, {}, "the communicator is empty");
   WindowState& state = *state_;
   state.comm = comm.native();
@@ -168,10 +249,17 @@ WindowBase::WindowBase(const Comm& comm, const Spec& spec, const Info& info, con
   state.flavor = spec.flavor;
   state.count = spec.count;
   state.exceptions = std::uncaught_exceptions();
-  if (spec.count > static_cast<std::size_t>(PTRDIFF_MAX) / 2 / spec.element)
-    detail::fail(
-        Errc::size, verb, {.comm = state.comm},
-        fmt::format("{} elements of {} bytes are more than any memory has", spec.count, spec.element));
+  // All know the sizes, and whether everybody has room.
+  const bool allocates = spec.flavor == WindowFlavor::allocated || spec.flavor == WindowFlavor::shared;
+  const Trouble trouble = trouble_of(spec.count, spec.element, allocates);
+  std::vector<std::uint64_t> sizes(static_cast<std::size_t>(state.ranks));
+  const std::uint64_t mine = trouble.what.empty() ? spec.count : no_room;
+  detail::check(MPI_Allgather(&mine, 1, MPI_UINT64_T, sizes.data(), 1, MPI_UINT64_T, state.comm), verb,
+                {.comm = state.comm});
+  if (!trouble.what.empty()) detail::fail(trouble.code, verb, {.comm = state.comm}, trouble.what);
+  if (const auto bad = std::ranges::find(sizes, no_room); bad != sizes.end())
+    detail::fail(Errc::no_mem, verb, {.comm = state.comm},
+                 fmt::format("rank {} has no room for its part of the window", bad - sizes.begin()));
   const MPI_Aint bytes = static_cast<MPI_Aint>(spec.count * spec.element);
   const int unit = static_cast<int>(spec.element);
   int code = MPI_SUCCESS;
@@ -203,30 +291,42 @@ WindowBase::WindowBase(const Comm& comm, const Spec& spec, const Info& info, con
         "Window(comm, count) works");
   detail::check(code, verb, {.comm = state.comm, .count = static_cast<MPI_Count>(spec.count)});
   MPI_Win_set_errhandler(state.win, MPI_ERRORS_RETURN);
+  detail::keep_for_end(state_);
   if (spec.flavor == WindowFlavor::dynamic) return;
-  if (spec.memory == nullptr && bytes > 0) std::memset(state.base, 0, static_cast<std::size_t>(bytes));
-  // All know the sizes, and nobody reads what is not set yet.
-  state.sizes.resize(static_cast<std::size_t>(state.ranks));
-  const std::uint64_t mine = spec.count;
-  detail::check(MPI_Allgather(&mine, 1, MPI_UINT64_T, state.sizes.data(), 1, MPI_UINT64_T, state.comm), verb,
-                {.comm = state.comm});
+  state.sizes = std::move(sizes);
+  const bool there = !allocates || can_be_touched(state.base, static_cast<std::size_t>(bytes));
+  if (there && allocates && bytes > 0) std::memset(state.base, 0, static_cast<std::size_t>(bytes));
+  // Nobody reads what is not set yet.
+  try {
+    agree(comm, !there, "has no room for its part of the window (in /dev/shm, mostly)", verb);
+  } catch (const Error&) {
+    detail::forget_at_end(state);
+    state.close();
+    throw;
+  }
 }
 
 WindowBase::WindowBase(MPI_Win raw, bool owned, std::size_t element, const char* verb)
-    : state_(std::make_unique<WindowState>()) {
-  detail::require_active(verb);
+    : state_((detail::require_active(verb), std::make_shared<WindowState>())) {
   if (raw == MPI_WIN_NULL) detail::fail(Errc::win, verb, {}, "the handle is MPI_WIN_NULL");
   WindowState& state = *state_;
   state.win = raw;
-  state.owned = owned;
+  state.owned = false;  // until it is sure that it can be had
   state.exceptions = std::uncaught_exceptions();
   if (owned) MPI_Win_set_errhandler(raw, MPI_ERRORS_RETURN);
+  const auto own = [&] {
+    state.owned = owned;
+    if (owned) detail::keep_for_end(state_);
+  };
   state.ranks = group().size();
   int* flavor = nullptr;
   int found = 0;
   detail::check(MPI_Win_get_attr(raw, MPI_WIN_CREATE_FLAVOR, static_cast<void*>(&flavor), &found), verb);
   state.flavor = static_cast<WindowFlavor>(*flavor);
-  if (state.flavor == WindowFlavor::dynamic) return;
+  if (state.flavor == WindowFlavor::dynamic) {
+    own();
+    return;
+  }
   MPI_Aint* size = nullptr;
   int* unit = nullptr;
   detail::check(MPI_Win_get_attr(raw, MPI_WIN_BASE, static_cast<void*>(&state.base), &found), verb);
@@ -237,6 +337,7 @@ WindowBase::WindowBase(MPI_Win raw, bool owned, std::size_t element, const char*
         Errc::disp, verb, {},
         fmt::format("the window counts in units of {} bytes, its elements would have {}", *unit, element));
   state.count = static_cast<std::size_t>(*size) / element;
+  own();
 }
 
 WindowBase::WindowBase(WindowBase&& other) noexcept = default;
@@ -250,16 +351,19 @@ WindowBase& WindowBase::operator=(WindowBase&& other) noexcept {
 }
 
 WindowBase::~WindowBase() {
-  if (state_ == nullptr || !state_->owned || !is_active()) return;
-  // The other ranks may never come to free it.
+  if (state_ == nullptr || !state_->owned || !state_->open()) return;
+  // The other ranks may not come to free it before they end.
   if (std::uncaught_exceptions() > state_->exceptions) return;
-  MPI_Win_free(&state_->win);
+  detail::forget_at_end(*state_);
+  state_->close();
 }
 
 MPI_Win WindowBase::release() {
-  const WindowState& state = live(state_, "Window::release");
+  WindowState& state = live(state_, "Window::release");
   if (!state.locked.empty() || state.accesses || state.exposed)
     detail::fail(Errc::rma_sync, "Window::release", {}, "an epoch is not ended");
+  detail::forget_at_end(state);
+  state.owned = false;
   const MPI_Win win = state.win;
   state_.reset();
   return win;
@@ -270,7 +374,9 @@ void WindowBase::free() {
   if (!state.owned) detail::fail(Errc::win, "Window::free", {}, "it is another's: only viewed here");
   if (!state.locked.empty() || state.accesses || state.exposed)
     detail::fail(Errc::rma_sync, "Window::free", {}, "an epoch is not ended");
+  detail::forget_at_end(state);
   const int code = MPI_Win_free(&state.win);
+  state.win = MPI_WIN_NULL;
   state_.reset();
   detail::check(code, "Window::free");
 }
@@ -296,20 +402,19 @@ WindowBase::Access WindowBase::start(const Group& group, bool no_check) const {
   detail::check(MPI_Win_start(group.native(), no_check ? MPI_MODE_NOCHECK : 0, state.win), "start");
   state.accesses = true;
   state.fenced = false;
-  return Access(&state);
+  return Access(state_);
 }
 
 void WindowBase::Access::complete() {
-  if (state_ == nullptr) detail::fail(Errc::rma_sync, "complete", {}, "the access was completed already");
-  detail::require_active("complete");
-  WindowState& state = *std::exchange(state_, nullptr);
+  WindowState& state = under_way(state_, "complete", "the access was completed already");
+  const auto ending = std::move(state_);
   state.accesses = false;
   detail::check(MPI_Win_complete(state.win), "complete");
   state.drop_kept(all_ranks);
 }
 
 WindowBase::Access::~Access() {
-  if (state_ == nullptr || !is_active()) return;
+  if (state_ == nullptr || !state_->open()) return;
   state_->accesses = false;
   MPI_Win_complete(state_->win);
   state_->drop_kept(all_ranks);
@@ -323,29 +428,28 @@ WindowBase::Exposure WindowBase::post(const Group& group, const PostOptions& opt
   detail::check(MPI_Win_post(group.native(), assertion, state.win), "post");
   state.exposed = true;
   state.fenced = false;
-  return Exposure(&state);
+  return Exposure(state_);
 }
 
 void WindowBase::Exposure::wait() {
-  if (state_ == nullptr) detail::fail(Errc::rma_sync, "wait", {}, "the exposure has ended already");
-  detail::require_active("wait");
-  WindowState& state = *std::exchange(state_, nullptr);
+  WindowState& state = under_way(state_, "wait", "the exposure has ended already");
+  const auto ending = std::move(state_);
   state.exposed = false;
   detail::check(MPI_Win_wait(state.win), "wait");
 }
 
 bool WindowBase::Exposure::test() {
   if (state_ == nullptr) return true;
-  detail::require_active("test");
+  const WindowState& state = under_way(state_, "test", "");
   int done = 0;
-  detail::check(MPI_Win_test(state_->win, &done), "test");
+  detail::check(MPI_Win_test(state.win, &done), "test");
   if (done != 0) std::exchange(state_, nullptr)->exposed = false;
   return done != 0;
 }
 
 WindowBase::Exposure::~Exposure() {
   // After an exception the others may never complete.
-  if (state_ == nullptr || !is_active() || std::uncaught_exceptions() > state_->exceptions) return;
+  if (state_ == nullptr || !state_->open() || std::uncaught_exceptions() > state_->exceptions) return;
   state_->exposed = false;
   MPI_Win_wait(state_->win);
 }
@@ -360,7 +464,7 @@ WindowBase::Lock WindowBase::lock(int rank, const LockOptions& options) const {
       MPI_Win_lock(static_cast<int>(options.type), rank, options.no_check ? MPI_MODE_NOCHECK : 0, state.win),
       "lock", {.dest = rank});
   state.locked.push_back(rank);
-  return Lock(&state, rank);
+  return Lock(state_, rank);
 }
 
 WindowBase::Lock WindowBase::lock_all(bool no_check) const {
@@ -369,13 +473,12 @@ WindowBase::Lock WindowBase::lock_all(bool no_check) const {
     detail::fail(Errc::rma_sync, "lock_all", {}, "an epoch is under way already");
   detail::check(MPI_Win_lock_all(no_check ? MPI_MODE_NOCHECK : 0, state.win), "lock_all");
   state.locked.push_back(all_ranks);
-  return Lock(&state, all_ranks);
+  return Lock(state_, all_ranks);
 }
 
 void WindowBase::Lock::unlock() {
-  if (state_ == nullptr) detail::fail(Errc::rma_sync, "unlock", {}, "nothing is locked");
-  detail::require_active("unlock");
-  WindowState& state = *std::exchange(state_, nullptr);
+  WindowState& state = under_way(state_, "unlock", "nothing is locked");
+  const auto ending = std::move(state_);
   std::erase(state.locked, rank_);
   const int code = rank_ == all_ranks ? MPI_Win_unlock_all(state.win) : MPI_Win_unlock(rank_, state.win);
   state.drop_kept(rank_);
@@ -384,7 +487,7 @@ void WindowBase::Lock::unlock() {
 
 namespace {
 
-WindowState& locked(const std::unique_ptr<WindowState>& held, int rank, const char* verb) {
+WindowState& locked(const std::shared_ptr<WindowState>& held, int rank, const char* verb) {
   WindowState& state = live(held, verb);
   if (rank != all_ranks) require_rank(state, rank, verb);
   if (rank == all_ranks ? state.locked.empty() : !state.passive(rank))

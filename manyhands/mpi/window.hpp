@@ -88,7 +88,8 @@ struct Access {
 // thread.
 class WindowBase {
  public:
-  // Waits for all ranks: collective. After an exception it does not, and leaves the memory to MPI.
+  // Waits for all ranks: collective. Ends what is under way on it: the guards below may outlive it, and do
+  // nothing then. When an exception leaves its scope it does not wait: the window stays until MPI ends.
   ~WindowBase();
   WindowBase(WindowBase&& other) noexcept;
   WindowBase& operator=(WindowBase&& other) noexcept;
@@ -104,20 +105,20 @@ class WindowBase {
   // From start(): ends the access.
   class Access {
    public:
-    Access(Access&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    Access(Access&& other) noexcept : state_(std::move(other.state_)) {}
     Access& operator=(Access&&) = delete;
     ~Access();
     void complete();  // all operations are done here; blocks
 
    private:
     friend class WindowBase;
-    explicit Access(detail::WindowState* state) noexcept : state_(state) {}
-    detail::WindowState* state_;
+    explicit Access(std::shared_ptr<detail::WindowState> state) noexcept : state_(std::move(state)) {}
+    std::shared_ptr<detail::WindowState> state_;  // shared with the window, which may go first
   };
   // From post(): ends the exposure.
   class Exposure {
    public:
-    Exposure(Exposure&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    Exposure(Exposure&& other) noexcept : state_(std::move(other.state_)) {}
     Exposure& operator=(Exposure&&) = delete;
     ~Exposure();
     void wait();  // blocks until all ranks of the group have completed
@@ -125,8 +126,8 @@ class WindowBase {
 
    private:
     friend class WindowBase;
-    explicit Exposure(detail::WindowState* state) noexcept : state_(state) {}
-    detail::WindowState* state_;
+    explicit Exposure(std::shared_ptr<detail::WindowState> state) noexcept : state_(std::move(state)) {}
+    std::shared_ptr<detail::WindowState> state_;
   };
   // Operations on the ranks of `group` may begin; may block until they post().
   [[nodiscard]] Access start(const Group& group, bool no_check = false) const;
@@ -138,7 +139,7 @@ class WindowBase {
   // From lock(), lock_all(): unlocks. What began under it is done everywhere then.
   class Lock {
    public:
-    Lock(Lock&& other) noexcept : state_(std::exchange(other.state_, nullptr)), rank_(other.rank_) {}
+    Lock(Lock&& other) noexcept : state_(std::move(other.state_)), rank_(other.rank_) {}
     Lock& operator=(Lock&&) = delete;
     ~Lock() {
       if (state_ != nullptr) detail::unlock_quietly(*state_, rank_);
@@ -147,8 +148,9 @@ class WindowBase {
 
    private:
     friend class WindowBase;
-    Lock(detail::WindowState* state, int rank) noexcept : state_(state), rank_(rank) {}
-    detail::WindowState* state_;
+    Lock(std::shared_ptr<detail::WindowState> state, int rank) noexcept
+        : state_(std::move(state)), rank_(rank) {}
+    std::shared_ptr<detail::WindowState> state_;
     int rank_;
   };
   [[nodiscard]] Lock lock(int rank, const LockOptions& options = {}) const;
@@ -217,13 +219,14 @@ class WindowBase {
   [[noreturn]] static void fail_op(const char* verb);
 
  private:
-  std::unique_ptr<detail::WindowState> state_;
+  std::shared_ptr<detail::WindowState> state_;  // shared with guards, and with MPI's end
 };
 
 template <Plain T>
 class Window : public WindowBase {
  public:
-  // Collective. Memory for `count` elements of this rank, T{} each; counts may differ.
+  // Collective. Memory for `count` elements of this rank, T{} each; counts may differ. Throws Error (no_mem,
+  // size) on all ranks if one has no room for its part.
   Window(const Comm& comm, std::size_t count, const Info& info = {})
       : WindowBase(comm, {WindowFlavor::allocated, sizeof(T), count, nullptr}, info, "Window") {}
   // Memory of the caller's, which stays until the window goes. Collective. Throws Unsupported where this MPI
@@ -245,7 +248,8 @@ class Window : public WindowBase {
   static Window from_fortran(MPI_Fint handle) { return view(MPI_Win_f2c(handle)); }
 
   // This rank's own elements. To be read and written between epochs, or under a lock of this rank.
-  std::span<T> local() const noexcept { return {static_cast<T*>(base()), count()}; }
+  std::span<T> local() const& noexcept { return {static_cast<T*>(base()), count()}; }
+  std::span<T> local() const&& = delete;  // the window goes, and the memory with it
 
   // Of a dynamic window. Not collective.
   void attach(std::span<T> memory) { WindowBase::attach(memory.data(), memory.size_bytes()); }

@@ -6,6 +6,8 @@
 #include <complex>
 #include <cstdio>
 #include <numeric>
+#include <optional>
+#include <stdexcept>
 
 #include "manyhands/mpi/large.hpp"
 #include "tests/mpi_samples.hpp"
@@ -327,6 +329,74 @@ TEST_CASE("windows over memory of one's own, where this MPI has them") {
   } catch (const Unsupported& why) {
     if (comm.rank() == 0) std::printf("skipped: %s\n", why.what());
   }
+}
+
+TEST_CASE("structs with padding are whole in a window") {
+  struct Padded {
+    char kind;
+    double x;
+    short n;
+    bool operator==(const Padded&) const = default;
+  };
+  const Comm& comm = world();
+  const Window<Padded> w(comm, 3);
+  const auto mine = static_cast<short>(comm.rank());
+  w.put(next_of(comm), 1, Padded{'a', 0.5, mine});
+  barrier(comm);
+  CHECK((w.local()[1] == Padded{'a', 0.5, static_cast<short>(last_of(comm))}));
+  CHECK((w.get(next_of(comm), 1) == Padded{'a', 0.5, mine}));
+  barrier(comm);
+}
+
+TEST_CASE("what is under way on a window ends with it, and its guards do nothing then") {
+  const Comm& comm = world();
+  std::optional<Window<int>> w(std::in_place, comm, 4);
+  auto lock = w->lock(next_of(comm));
+  w->put(next_of(comm), 1, comm.rank());
+  w.reset();
+  CHECK(code_of([&] { lock.unlock(); }) == Errc::win);
+  {
+    w.emplace(comm, 1);
+    const auto all = w->lock_all();
+    w.reset();
+  }
+  w.emplace(comm, 1);
+  const Group everybody = comm.group();
+  {
+    auto exposure = w->post(everybody);
+    auto access = w->start(everybody);
+    w->put(next_of(comm), 0, 7);
+    w.reset();
+    CHECK(code_of([&] { access.complete(); }) == Errc::win);
+    CHECK(code_of([&] { exposure.wait(); }) == Errc::win);
+  }
+}
+
+TEST_CASE("a window that one rank has no room for is an error on all") {
+  const Comm& comm = world();
+  const std::size_t too_much = std::size_t{1} << 50;
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    const std::size_t count = comm.rank() == rank ? too_much : 10;
+    CHECK(code_of([&] { const Window<char> w(comm, count); }) == Errc::no_mem);
+    const Errc code =
+        code_of([&] { const Window<double> w(comm, comm.rank() == rank ? too_much << 10 : 1); });
+    CHECK(code == (comm.rank() == rank ? Errc::size : Errc::no_mem));
+  }
+  const Window<int> w(comm, 10);  // all goes on
+  CHECK(w.get(next_of(comm), 0) == 0);
+  barrier(comm);
+}
+
+TEST_CASE("windows and files that outlive their scope are closed when MPI ends") {
+  const Comm& comm = world();
+  try {
+    const Window<int> w(comm, 10);
+    throw std::runtime_error("on every rank");
+  } catch (const std::runtime_error&) {
+  }
+  static const Window<double> lasting(comm, 10);
+  static const auto held = lasting.lock_all();
+  CHECK(lasting.local().size() == 10);
 }
 
 }  // namespace

@@ -30,7 +30,10 @@
 #include "manyhands/wire/writer.hpp"
 
 #define MH_PACKABLE_OR_REMEDY(T)                                                                        \
-  static_assert(::manyhands::wire::Packable<T>,                                                         \
+  static_assert(!::manyhands::wire::detail::loses_members<T>,                                           \
+                "this type derives from a container and has members of its own, which would be lost: "  \
+                "make the container a member, or specialise manyhands::wire::Codec<T>");                \
+  static_assert(::manyhands::wire::Packable<T> || ::manyhands::wire::detail::loses_members<T>,          \
                 "this type cannot travel between processes: make it an aggregate of packable members, " \
                 "or specialise manyhands::wire::Codec<T>")
 

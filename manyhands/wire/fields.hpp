@@ -189,6 +189,16 @@ constexpr bool any_const(List<T...>) {
   return (std::is_const_v<T> || ...);
 }
 
+// An aggregate with a base and something behind it.
+template <class T>
+constexpr bool base_and_more() {
+  if constexpr (std::is_aggregate_v<T>) {
+    return requires { T{AnyBase<T>{}, {}}; };
+  } else {
+    return false;
+  }
+}
+
 template <class T, std::size_t... I>
 constexpr bool any_reference(std::index_sequence<I...>) {
   return (takes_reference_between<T>(std::make_index_sequence<I>{},

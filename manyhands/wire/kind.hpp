@@ -3,7 +3,9 @@
 //
 // Standard containers are known by their shape (their member types and functions), so that neither this
 // header nor its users pay for <map>, <deque>, <chrono>, <complex>, <filesystem>, <memory>; containers of
-// other libraries with the same shape work as well. To teach the codec a type of one's own, specialise Codec.
+// other libraries with the same shape work as well. A class that derives from one and adds members of its own
+// has neither shape: as a container it would lose them. To teach the codec a type of one's own, specialise
+// Codec.
 
 #include <array>
 #include <concepts>
@@ -13,6 +15,7 @@
 #include <optional>
 #include <ranges>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -148,6 +151,66 @@ concept SequenceShape = ContainerShape<T> && !MapShape<T> && !SetShape<T>
   && requires(T& t, typename T::value_type&& v) { t.push_back(static_cast<typename T::value_type&&>(v)); };
 // clang-format on
 
+// ---- A class that derives from one of the standard's, with members of its own: they would be lost.
+
+template <class M>
+struct DeclaredIn {};
+template <class R, class C>
+struct DeclaredIn<R (C::*)() const> {
+  using type = C;
+};
+template <class R, class C>
+struct DeclaredIn<R (C::*)() const noexcept> {
+  using type = C;
+};
+
+// The class that declares the function by which a type is known for its shape; void if that cannot be told.
+template <class T>
+constexpr auto shape_owner() {
+  if constexpr (requires { typename DeclaredIn<decltype(&T::size)>::type; }) {
+    return DeclaredIn<decltype(&T::size)>{};
+  } else if constexpr (requires { typename DeclaredIn<decltype(&T::has_value)>::type; }) {
+    return DeclaredIn<decltype(&T::has_value)>{};
+  } else if constexpr (requires { typename DeclaredIn<decltype(&T::time_since_epoch)>::type; }) {
+    return DeclaredIn<decltype(&T::time_since_epoch)>{};
+  } else if constexpr (requires { typename DeclaredIn<decltype(&T::native)>::type; }) {
+    return DeclaredIn<decltype(&T::native)>{};
+  } else if constexpr (requires { typename DeclaredIn<decltype(&T::count)>::type; }) {
+    return DeclaredIn<decltype(&T::count)>{};
+  } else {
+    return std::type_identity<void>{};
+  }
+}
+
+template <class T>
+constexpr bool in_std() {
+  constexpr std::string_view text = __PRETTY_FUNCTION__;
+  constexpr std::size_t at = text.find("T = ");
+  return at != text.npos && text.substr(at + 4).starts_with("std::");
+}
+
+template <class T>
+constexpr bool adds_members() {
+  if constexpr (!std::is_class_v<T> || in_std<T>()) {
+    return false;
+  } else {
+    using Owner = typename decltype(shape_owner<T>())::type;
+    if constexpr (std::is_void_v<Owner> || std::is_same_v<Owner, T>) {
+      return false;
+    } else if constexpr (in_std<Owner>()) {
+      return sizeof(T) > sizeof(Owner);
+    } else {
+      return fields::base_and_more<T>();  // elsewhere the owner may be a base of what holds the elements
+    }
+  }
+}
+
+// T is known for the shape of a base (a container, an optional ...), and has members beside it.
+template <class T>
+inline constexpr bool has_more_than_its_base = adds_members<T>();
+template <class T>
+inline constexpr bool loses_members = has_more_than_its_base<T> && !HasCodec<T>;
+
 // The elements of a container or range lie in it and are not made when one looks.
 template <class C>
 inline constexpr bool elements_stay = [] {
@@ -185,6 +248,8 @@ constexpr Kind find_kind() {
     return Kind::variant;
   } else if constexpr (is_pointer<T>) {
     return Kind::pointer;
+  } else if constexpr (has_more_than_its_base<T>) {
+    return Kind::none;
   } else if constexpr (PathShape<T>) {
     return Kind::path;
   } else if constexpr (DurationShape<T>) {

@@ -172,6 +172,75 @@ TEST_CASE("what means something in one process only does not travel, nor what co
   static_assert(!Packable<decltype(by_reference)> && !Packable<decltype(by_value)>);
 }
 
+// Known for the shape of a base.
+struct Names : std::vector<std::string> {
+  using std::vector<std::string>::vector;
+};
+struct Table : std::vector<double> {
+  std::size_t columns;
+};
+class Grid : public std::vector<double> {
+ public:
+  Grid() = default;
+
+ private:
+  [[maybe_unused]] int columns_ = 0;
+};
+struct Titled : std::map<int, int> {
+  std::string title;
+};
+struct Text : std::string {
+  int language;
+};
+struct Corner : std::array<double, 3> {
+  char name;
+};
+struct Maybe : std::optional<int> {
+  int why;
+};
+struct Lasting : std::chrono::seconds {
+  int more;
+};
+struct File : std::filesystem::path {
+  int size;
+};
+// Of nobody's library.
+struct Own {
+  using value_type = int;
+  std::vector<int> held;
+  auto begin() const { return held.begin(); }
+  auto end() const { return held.end(); }
+  std::size_t size() const { return held.size(); }
+  void clear() { held.clear(); }
+  void push_back(int n) { held.push_back(n); }
+};
+struct MoreThanOwn : Own {
+  int more;
+};
+struct Taught : std::vector<int> {
+  int more;
+};
+
+}  // namespace
+
+template <>
+struct Codec<Taught> {
+  static void pack(Writer&, const Taught&);
+  static Taught unpack(Reader&);
+};
+
+namespace {
+
+TEST_CASE("a class with members beside a container's does not travel as the container") {
+  static_assert(Packable<Names> && Packable<Own> && Packable<Taught>);
+  static_assert(!Packable<Table> && !Packable<Grid> && !Packable<Titled> && !Packable<Text> &&
+                !Packable<Corner>);
+  static_assert(!Packable<Maybe> && !Packable<Lasting> && !Packable<File> && !Packable<MoreThanOwn>);
+  static_assert(!Packable<std::vector<Table>> && detail::loses_members<Table> &&
+                !detail::loses_members<Taught>);
+  static_assert(detail::loses_members<Corner> && detail::loses_members<MoreThanOwn>);
+}
+
 TEST_CASE("a plain type is its bytes") {
   static_assert(Plain<int> && Plain<double> && Plain<bool> && Plain<Color> && Plain<std::complex<double>>);
   static_assert(Plain<Empty> && Plain<Point> && Plain<Arrays> && Plain<Long> && Plain<std::array<Point, 3>>);

@@ -26,7 +26,8 @@ class PacketView {
  public:
   explicit PacketView(ByteView block);
   ByteView message() const noexcept { return message_; }
-  std::span<const ByteView> buffers() const noexcept { return buffers_; }
+  std::span<const ByteView> buffers() const& noexcept { return buffers_; }
+  std::span<const ByteView> buffers() const&& = delete;
 
  private:
   ByteView message_;

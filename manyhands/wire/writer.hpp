@@ -87,10 +87,12 @@ class Writer {
   void records(std::string_view description, std::size_t count, ByteView data);
 
   // The message so far; valid until the next verb.
-  ByteView bytes() const noexcept { return {first_, static_cast<std::size_t>(next_ - first_)}; }
+  ByteView bytes() const&& = delete;
+  ByteView bytes() const& noexcept { return {first_, static_cast<std::size_t>(next_ - first_)}; }
   // The out-of-band buffers in order of their index; borrowed from the packed values, or copies that are kept
   // here until clear().
-  std::span<const ByteView> buffers() const noexcept { return buffers_; }
+  std::span<const ByteView> buffers() const&& = delete;
+  std::span<const ByteView> buffers() const& noexcept { return buffers_; }
   // Hands over the copies among the buffers, for who needs them longer.
   using Copy = std::unique_ptr<std::byte[]>;
   std::vector<Copy> take_copies() noexcept { return std::exchange(copies_, {}); }
