@@ -9,8 +9,9 @@
 // All of the verbs of task/executor.hpp. A task is a function's place in the executable and its packed state
 // and arguments, as for processes; all ranks must run the same executable. Rank 0 hands out batches and keeps
 // `prefetch` of them with every rank, so that none waits for the next; while it waits for results itself, it
-// runs tasks too. It makes progress in the pool's verbs and in those of its results only: there is no thread
-// of its own, and continuations of `then` run there.
+// runs tasks too: in a wait with a time limit only those that are likely to end in time, by the longest call
+// of their function that it has seen, unless it is alone. It makes progress in the pool's verbs and in those
+// of its results only: there is no thread of its own, and continuations of `then` run there.
 //
 // A rank cannot be killed without the job: a deadline is reported when its task has ended, as with threads,
 // and a task that runs cannot be cancelled; one that waits can. A rank that dies ends the job
