@@ -17,6 +17,7 @@
 // and a task that runs cannot be cancelled; one that waits can. A rank that dies ends the job
 // (environment.hpp).
 
+#include <functional>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -31,6 +32,9 @@ namespace manyhands::mpi {
 struct PoolOptions {
   bool driver_works = true;  // rank 0 runs tasks while it waits for results; always if it is alone
   int prefetch = 2;          // batches that a rank has at a time, running and waiting; at least 1
+  // Runs once on each rank that runs tasks, before any of them; given on all ranks or on none. If it throws
+  // on a rank, the pool is not made: an Error on all, with its text.
+  std::function<void()> initializer = {};
 };
 
 // One thread: on rank 0, the one that made it.
