@@ -115,7 +115,9 @@ struct PoolDriver::Impl {
     return std::clamp<std::uint64_t>(static_cast<std::uint64_t>(fit), least, most);
   }
   void note_length(std::uint64_t function, const Header& head) {
+    // One that took long for another reason, as on a busy machine, is forgotten after some dozens of others.
     auto& longest = longest_ns[function];
+    longest -= longest / 16;
     const auto count = static_cast<std::int64_t>(std::max<std::uint64_t>(1, head.count));
     longest = std::max(longest, (head.completed_ns - head.started_ns) / count);
   }
@@ -255,7 +257,7 @@ struct PoolDriver::Impl {
   };
   std::unordered_map<std::uint64_t, Waiting> waiting;  // calls that were handed out
   // By a function's place in its module (the same place in two modules counts as one): the longest call, or
-  // item of a range, of those that have ended.
+  // item of a range, of those that have ended lately.
   std::unordered_map<std::uint64_t, std::int64_t> longest_ns;
   std::map<std::uint64_t, Job> jobs;
   std::vector<std::uint64_t> open;  // maps with items left, oldest first
