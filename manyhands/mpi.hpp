@@ -11,6 +11,7 @@
 //
 // Link manyhands::mpi; start with `manyhands run -n 4 ./program`, or mpiexec.
 
+#include "manyhands/mpi/attributes.hpp"
 #include "manyhands/mpi/collective.hpp"
 #include "manyhands/mpi/comm.hpp"
 #include "manyhands/mpi/environment.hpp"

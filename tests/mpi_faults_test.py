@@ -13,6 +13,8 @@ CALLS = ("recv", "send", "irecv", "barrier", "bcast", "allreduce", "alltoall", "
 # fault -> what the message must say
 FAULTS = {
     "throw": ("rank 2", "std::runtime_error", "the disk is full"),
+    "pass": ("rank 2", "std::runtime_error", "the disk is full"),
+    "again": ("rank 2", "std::runtime_error", "the disk is full"),
     "abort": ("rank 2", "given up"),
     "kill": ("SIGKILL",),
     "segv": ("SIGSEGV",),

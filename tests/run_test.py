@@ -3,6 +3,7 @@
 
 usage: run_test.py MANYHANDS MPICC...      (for example mpicc.openmpi mpicc.mpich; those that are missing are passed over)
 """
+import inspect
 import os
 import pathlib
 import re
@@ -11,9 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 PROGRAM = r"""
+#include <fcntl.h>
 #include <mpi.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,10 +25,22 @@ PROGRAM = r"""
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/syscall.h>
+static int dies_in_init = 0;
+int unlink(const char* path) {  // in front of the C library's, also for the MPI library
+  if (dies_in_init && strstr(path, "mpich_shar_tmp")) { printf("%s\n", path); fflush(stdout); raise(SIGKILL); }
+  return (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+static int rank_before_init(void) {
+  const char* rank = getenv("PMI_RANK") ? getenv("PMI_RANK") : getenv("OMPI_COMM_WORLD_RANK");
+  return rank ? atoi(rank) : 0;
+}
 static int is(const char* a, const char* b) { return strcmp(a, b) == 0; }
 int main(int argc, char** argv) {
   const char* what = argc > 1 ? argv[1] : "hello";
   int rank, size, number = argc > 2 ? atoi(argv[2]) : 0;
+  if (is(what, "absent") && rank_before_init() == 1) { nanosleep(&(struct timespec){0, number * 1000000}, NULL); return 0; }
+  dies_in_init = is(what, "cut");
   MPI_Init(&argc, &argv);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);
@@ -58,6 +73,41 @@ int main(int argc, char** argv) {
   if (is(what, "leave")) { if (last) _exit(number); MPI_Barrier(MPI_COMM_WORLD); }
   if (is(what, "wrong")) { if (last) MPI_Send(&rank, 1, MPI_INT, 99, 0, MPI_COMM_WORLD); MPI_Barrier(MPI_COMM_WORLD); }
   if (is(what, "steps")) for (int i = 0; i < number; ++i) { int s; MPI_Allreduce(&rank, &s, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD); }
+  if (is(what, "window")) {  // over memory of one's own, and one to which memory is attached
+    int *mine = calloc(1, sizeof(int)), *attached = calloc(1, sizeof(int));  // MPICH 4.0 writes past windows on the stack
+    MPI_Aint place, at[16];
+    MPI_Win over, dynamic;
+    MPI_Win_create(mine, sizeof(int), sizeof(int), MPI_INFO_NULL, MPI_COMM_WORLD, &over);
+    MPI_Win_fence(0, over);
+    MPI_Put(&rank, 1, MPI_INT, (rank + 1) % size, 0, 1, MPI_INT, over);
+    MPI_Win_fence(0, over);
+    MPI_Win_create_dynamic(MPI_INFO_NULL, MPI_COMM_WORLD, &dynamic);
+    MPI_Win_attach(dynamic, attached, sizeof(int));
+    MPI_Get_address(attached, &place);
+    MPI_Allgather(&place, 1, MPI_AINT, at, 1, MPI_AINT, MPI_COMM_WORLD);
+    MPI_Win_fence(0, dynamic);
+    MPI_Accumulate(&rank, 1, MPI_INT, (rank + 1) % size, at[(rank + 1) % size], 1, MPI_INT, MPI_SUM, dynamic);
+    MPI_Win_fence(0, dynamic);
+    printf("%d got %d and %d\n", rank, *mine, *attached);
+    MPI_Win_detach(dynamic, attached);
+    MPI_Win_free(&dynamic);
+    MPI_Win_free(&over);
+  }
+  if (is(what, "exit")) { if (last) exit(number); MPI_Barrier(MPI_COMM_WORLD); }
+  if (is(what, "spawn")) {
+    char* words[] = {"spawned", argv[2], NULL};
+    MPI_Comm child;
+    MPI_Comm_spawn(argv[0], words, 1, MPI_INFO_NULL, 0, MPI_COMM_WORLD, &child, MPI_ERRCODES_IGNORE);
+    MPI_Barrier(child);
+    MPI_Recv(&rank, 1, MPI_INT, 0, 0, child, MPI_STATUS_IGNORE);
+  }
+  if (is(what, "spawned")) {
+    MPI_Comm parent;
+    MPI_Comm_get_parent(&parent);
+    printf("%s\n", getenv("OMPI_MCA_ess_base_jobid")); fflush(stdout);
+    MPI_Barrier(parent);
+    if (number < 64) raise(number); else _exit(number);
+  }
   if (is(what, "stay")) { printf("%d\n", getpid()); fflush(stdout); MPI_Barrier(MPI_COMM_WORLD); for (;;) pause(); }
   if (is(what, "stubborn")) {
     signal(SIGTERM, SIG_IGN); signal(SIGINT, SIG_IGN); signal(SIGHUP, SIG_IGN);
@@ -143,6 +193,11 @@ def test_lines_stay_whole_and_are_tagged(jobs):
     check(len(result.stdout.splitlines()) == 800, "other lines")
 
 
+def test_bytes_of_a_line_of_any_length_are_unchanged(jobs):
+    result = jobs.run("-n", "1", arguments=["big", "5000000"])
+    check(result.stdout == "a" * 5000000 + "\n", f"{len(result.stdout)} bytes")
+
+
 def test_long_lines_stay_whole(jobs):
     result = jobs.run("-n", "3", arguments=["big", "300000"])
     check(sorted(result.stdout.splitlines()) == [c * 300000 for c in "abc"], "a line was cut")
@@ -160,6 +215,40 @@ def test_the_end_of_output_without_a_newline_is_not_lost(jobs):
 
 def test_standard_input_goes_to_rank_0(jobs):
     check(jobs.run("-n", "2", arguments=["input"], input="a word\n").stdout == "got a word\n", "")
+
+
+def test_much_standard_input_goes_to_rank_0_or_is_left_alone(jobs):
+    much = "x" * 3_000_000
+    check(jobs.run("-n", "2", arguments=["count"], input=much).stdout.splitlines()[-1:] in (["3000000 of 0"], ["0 of 1"]), "by a pipe")
+    check(jobs.run("-n", "2", arguments=["hello"], input=much).returncode == 0, "that nobody reads")
+    with tempfile.TemporaryFile("w+") as file:
+        file.write(much)
+        file.seek(0)
+        check("3000000 of 0" in jobs.run("-n", "2", arguments=["count"], stdin=file).stdout, "from a file")
+
+
+def test_a_loop_of_the_shell_keeps_the_input_that_rank_0_does_not_read(jobs):
+    loop = 'while read -r word; do "$@"; echo "$word"; done'
+    result = subprocess.run(["bash", "-c", loop, "bash", *jobs.command("-n", "2", arguments=["variable"])], input="one\ntwo\nthree\n",
+                            capture_output=True, text=True, timeout=60)
+    check(result.stdout.replace("unset\n", "") == "one\ntwo\nthree\n", f"{result}")
+
+
+def test_the_ranks_that_read_standard_input_can_be_chosen(jobs):
+    for choice, counts in ("none", (0, 0, 0)), ("first", (200_000, 0, 0)), ("all", (200_000, 200_000, 200_000)):
+        result = jobs.run("-n", "3", "--stdin", choice, arguments=["count"], input="x" * 200_000)
+        check(sorted(result.stdout.splitlines()) == sorted(f"{n} of {r}" for r, n in enumerate(counts)), f"{choice}: {result}")
+
+
+def test_rank_0_reads_from_a_terminal(jobs):
+    ends = os.openpty()
+    foreground = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    with os.fdopen(ends[0], "wb", buffering=0) as keyboard, os.fdopen(ends[1], "rb") as terminal:
+        job = subprocess.Popen([sys.executable, "-c", foreground, *jobs.command("-n", "2", arguments=["input"])], stdin=terminal,
+                               stdout=subprocess.PIPE, text=True, start_new_session=True)
+        keyboard.write(b"a word\n")
+        said, _ = job.communicate(timeout=60)
+    check(said == "got a word\n" and job.returncode == 0, f"{said!r} {job.returncode}")
 
 
 def test_the_other_ranks_read_the_end_of_input(jobs):
@@ -189,6 +278,19 @@ def test_a_job_in_the_background_of_a_terminal_is_not_stopped(jobs):
         result = subprocess.run([sys.executable, "-c", shell, *jobs.command("-n", "2")], stdin=terminal, capture_output=True, text=True,
                                 start_new_session=True, timeout=30)
     check(result.returncode == 0 and len(result.stdout.splitlines()) == 2, f"{result}")
+
+
+def test_a_job_in_the_background_may_write_to_the_terminal(jobs):
+    ends = os.openpty()
+    mode = termios.tcgetattr(ends[1])
+    mode[3] |= termios.TOSTOP
+    termios.tcsetattr(ends[1], termios.TCSANOW, mode)
+    shell = "import fcntl, os, sys, subprocess, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); " \
+            "sys.exit(subprocess.run(sys.argv[1:], process_group=0, timeout=20).returncode)"
+    with os.fdopen(ends[0], "rb"), os.fdopen(ends[1], "rb") as terminal:
+        result = subprocess.run([sys.executable, "-c", shell, *jobs.command("-n", "2")], stdin=terminal, stdout=terminal, stderr=terminal,
+                                start_new_session=True, timeout=60)
+    check(result.returncode == 0, f"{result}")
 
 
 def test_variables_are_set(jobs):
@@ -240,6 +342,43 @@ def test_leaving_without_finalize_ends_the_job(jobs):
         result = jobs.run("-n", "3", arguments=["leave", str(code)])
         check(result.returncode == (code or 1), f"{result}")
         one_message(result, "rank 2")
+
+
+def test_a_rank_that_exits_with_0_before_the_others_are_done_is_an_error(jobs):
+    for _ in range(5):
+        result = jobs.run("-n", "3", arguments=["exit", "0"])
+        check(result.returncode == 1, f"{result}")
+        one_message(result, "rank 2", "without MPI_Finalize")
+
+
+def test_a_rank_that_ends_before_MPI_Init_ends_the_job(jobs):
+    for milliseconds in ("0", "300"):
+        result = jobs.run("-n", "3", arguments=["absent", milliseconds])
+        check(result.returncode == 1, f"{result}")
+        one_message(result, "rank 1", "before it called MPI_Init")
+
+
+def test_the_death_of_a_spawned_process_ends_the_job(jobs):
+    if jobs.run("-n", "1", arguments=["spawn", "100"]).returncode != 100:
+        return  # this MPICH cannot spawn
+    result = jobs.run("-n", "2", arguments=["spawn", "9"])
+    check(result.returncode == 137, f"{result}")
+    one_message(result, "spawned", "SIGKILL")
+    left = [name for name in os.listdir("/dev/shm") if f".{os.geteuid()}.{int(result.stdout):x}." in name]
+    check(not left, f"{left}")
+
+
+def test_windows_over_memory_of_one_s_own_work(jobs):
+    for copies in ({}, {"OMPI_MCA_btl_vader_single_copy_mechanism": "none"}):  # the latter: as where process_vm_readv is forbidden
+        result = jobs.run("-n", "3", arguments=["window"], env=os.environ | copies)
+        check(sorted(result.stdout.splitlines()) == ["0 got 2 and 2", "1 got 0 and 0", "2 got 1 and 1"], f"{copies}: {result}")
+
+
+def test_a_rank_killed_in_MPI_Init_leaves_no_shared_memory(jobs):
+    result = jobs.run("-n", "3", arguments=["cut"])
+    left = [path for path in result.stdout.splitlines() if os.path.exists(path)]
+    check(not left, f"{left}")
+    check(result.returncode == (137 if result.stdout else 0), f"{result}")  # Open MPI has no such file
 
 
 def test_a_failed_call_ends_the_job(jobs):
@@ -330,6 +469,25 @@ def test_wrong_use_is_an_error(jobs):
     refused(["--mpi", "lam", program], "lam")
     refused(["--timeout", "-1", program], "--timeout -1")
     refused(["--bind", "socket", program], "--bind socket")
+    refused(["--stdin", "some", program], "--stdin some")
+    refused(["--stdin", "all", "--hosts", "a,b", program], "--stdin all")
+
+
+def test_an_mpi_that_is_loaded_late_is_known(jobs, folder, kind, compiler):
+    # As Python does: MPI is a library of a library that is loaded for itself.
+    source = folder / "loader.c"
+    source.write_text("#include <dlfcn.h>\nint main(int n, char** words) { void* library = dlopen(words[1], RTLD_NOW | RTLD_LOCAL);\n"
+                      "return ((int (*)(int))dlsym(library, \"work\"))(n); }\n")
+    work = folder / "work.c"
+    work.write_text("#include <mpi.h>\nint work(int leaves) { int rank; MPI_Init(0, 0); MPI_Comm_rank(MPI_COMM_WORLD, &rank);\n"
+                    "if (leaves > 2 && rank == 1) return 0; MPI_Barrier(MPI_COMM_WORLD); return MPI_Finalize(); }\n")
+    loader, library = folder / "loader", folder / f"work-{kind}.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, work], check=True, timeout=120)
+    subprocess.run(["cc", "-o", loader, source, "-ldl"], check=True, timeout=120)
+    for words, status in ([library], 0), ([library, "leaves"], 1):
+        result = subprocess.run([jobs.manyhands, "run", "--mpi", kind, "-n", "5", loader, *words], stdin=subprocess.DEVNULL,
+                                capture_output=True, text=True, timeout=60)
+        check(result.returncode == status, f"{result}")
 
 
 def test_a_script_takes_the_named_mpi(jobs, folder, kind):
@@ -363,7 +521,8 @@ def main():
             for test_name, test in tests:
                 ran += 1
                 try:
-                    test(jobs, folder, kind) if test is test_a_script_takes_the_named_mpi else test(jobs)
+                    more = {"folder": folder, "kind": kind, "compiler": compiler}
+                    test(jobs, **{word: more[word] for word in list(inspect.signature(test).parameters)[1:]})
                 except (Failed, subprocess.TimeoutExpired) as problem:
                     failures += 1
                     print(f"{kind}: {test_name.removeprefix('test_').replace('_', ' ')}: {problem}")

@@ -35,6 +35,13 @@ class ThrowTracer {
   static std::vector<const void*> last_throw();
 };
 
+// From now on each throw notes what it throws, on every thread. (Not where last_throw() is empty.)
+void note_throws() noexcept;
+// The exception that passes on this thread, as "std::runtime_error: its what()", or its type alone; empty if
+// that is not known. `depth`: how many others passed when it was thrown (std::uncaught_exceptions() then).
+// For destructors, which have no other way to it.
+std::string passing_exception(int depth);
+
 // "function at file:line" for a return address of this process, as far as debug information and symbols say.
 std::string describe_address(const void* address);
 

@@ -31,6 +31,7 @@
 #include <utility>
 
 #include "manyhands/base/unique_fd.hpp"
+#include "manyhands/cli/input.hpp"
 #include "manyhands/cli/noise.hpp"
 #include "manyhands/cli/output.hpp"
 #include "manyhands/cli/rank.hpp"
@@ -140,7 +141,7 @@ class Listener {
   std::string name_;
 };
 
-enum class Cause { none, rank_failed, host_lost, aborted, interrupted, timed_out, output_closed };
+enum class Cause { none, rank_failed, rank_left, host_lost, aborted, interrupted, timed_out, output_closed };
 
 // The number of the job that process `pid` is a rank of, as Open MPI uses it in the names of files; 0:
 // unknown.
@@ -153,9 +154,21 @@ std::uint32_t openmpi_job_of(int pid) {
   return 0;
 }
 
+// Whether a name like "vader_segment.HOST.UID.JOB.RANK", the job in hexadecimal, belongs to `job` or to
+// processes that it has spawned: theirs differ in the lower half of the number.
+bool is_of_family(const std::string& file, std::uint32_t job) {
+  for (std::size_t dot = file.find('.'); dot != std::string::npos; dot = file.find('.', dot + 1)) {
+    char* end = nullptr;
+    const auto number = std::strtoull(file.c_str() + dot + 1, &end, 16);
+    if ((*end == '.' || *end == '\0') && number <= UINT32_MAX && number >> 16 == job >> 16) return true;
+  }
+  return false;
+}
+
 class Job {
  public:
-  Job(const LaunchPlan& plan, const RunOptions& options) : plan_(plan), options_(options) {}
+  Job(const LaunchPlan& plan, const RunOptions& options)
+      : plan_(plan), options_(options), feeder_(options.input == Input::all ? options.ranks : 1) {}
 
   int run() {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // whatever loses its parent stays below us, and can be ended
@@ -181,7 +194,8 @@ class Job {
         sigaddset(&signals, signal);  // nohup, or a shell's job in the background
     }
     ::sigprocmask(SIG_BLOCK, &signals, &outer_mask_);
-    ::signal(SIGPIPE, SIG_IGN);
+    for (const int signal : {SIGPIPE, SIGTTIN, SIGTTOU})  // the latter: in the background of a terminal
+      ::signal(signal, SIG_IGN);
     signals_ = UniqueFd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_) throw_errno("wait for signals");
   }
@@ -190,12 +204,18 @@ class Job {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe");
     auto command = plan_.command;
     command.push_back(self);
-    const auto rank = to_arguments({.socket = listener_.name(),
-                                    .preload = plan_.preload,
-                                    .terminal = ::isatty(STDOUT_FILENO) != 0,
-                                    .tag_output = options_.tag_output,
-                                    .is_local = options_.is_local(),
-                                    .bind = options_.bind});
+    const bool preloads_both = !plan_.preload.empty() && !plan_.stage_library.empty();
+    const auto rank =
+        to_arguments({.socket = listener_.name(),
+                      .preload = plan_.preload + (preloads_both ? ":" : "") + plan_.stage_library,
+                      .terminal = ::isatty(STDOUT_FILENO) != 0,
+                      .tag_output = options_.tag_output,
+                      .is_local = options_.is_local(),
+                      // Open MPI's launcher would end the job at once; when that is, we decide.
+                      // So it may do that for spawned processes, of which only it knows.
+                      .hides_status = plan_.mpi == MpiKind::openmpi,
+                      .bind = options_.bind,
+                      .input = options_.is_local() ? options_.input : Input::none});
     command.insert(command.end(), rank.begin(), rank.end());
     command.insert(command.end(), plan_.program.begin(), plan_.program.end());
     return command;
@@ -219,11 +239,13 @@ class Job {
       // would kill the rank processes before they have done so. On other hosts nobody else can end them.
       if (!options_.is_local()) ::prctl(PR_SET_PDEATHSIG, SIGTERM);
       if (::getppid() != self) ::_exit(1);
-      // In the background of a terminal the launcher, which reads ahead for rank 0, would be stopped.
-      if (::isatty(STDIN_FILENO) != 0 && ::tcgetpgrp(STDIN_FILENO) != ::getpgrp()) take_no_input();
+      // The launcher would read ahead, be stopped in the background of a terminal, and MPICH's fails if more
+      // than 64 KB wait to be read. On other hosts there is no other way to rank 0.
+      const bool in_background = ::isatty(STDIN_FILENO) != 0 && ::tcgetpgrp(STDIN_FILENO) != ::getpgrp();
+      if (options_.is_local() || options_.input == Input::none || in_background) take_no_input();
       ::dup2(pipes[0][1], STDOUT_FILENO);
       ::dup2(pipes[1][1], STDERR_FILENO);
-      ::signal(SIGPIPE, SIG_DFL);
+      for (const int signal : {SIGPIPE, SIGTTIN, SIGTTOU}) ::signal(signal, SIG_DFL);
       ::sigprocmask(SIG_SETMASK, &outer_mask_, nullptr);
       for (const auto& [name, value] : plan_.environment) ::setenv(name.c_str(), value.c_str(), 1);
       ::execv(words.front(), words.data());
@@ -256,6 +278,9 @@ class Job {
       for (const auto& stream : connection.streams)
         polled.push_back({full ? -1 : stream.from.get(), POLLIN, 0});
     }
+    polled.push_back({feeder_.wants_input() ? STDIN_FILENO : -1, POLLIN, 0});
+    const std::size_t input = polled.size() - 1;
+    feeder_.for_each_full([&](int pipe) { polled.push_back({pipe, POLLOUT, 0}); });
     if (::poll(polled.data(), polled.size(), wait_ms()) < 0 && errno != EINTR)
       throw_errno("wait for the job");
 
@@ -265,6 +290,10 @@ class Job {
       if (polled[4 + i].revents != 0) take_launcher_output(i);
     }
     if (sinks_[0].is_broken()) end(Cause::output_closed);
+    if (polled[input].revents != 0)
+      feeder_.read_some();
+    else
+      feeder_.write_some();
     std::size_t number = first_connection;
     for (auto& connection : connections_) {
       if (polled[number++].revents != 0) take_reports(connection);
@@ -290,6 +319,7 @@ class Job {
     auto until = options_.is_local() ? Clock::time_point::max() : Clock::now() + milliseconds(250);
     if (limit_) until = std::min(until, *limit_);
     if (give_up_) until = std::min(until, *give_up_);
+    if (feeder_.waits_for_terminal()) until = std::min(until, Clock::now() + milliseconds(250));
     for (const auto& connection : connections_) {
       for (const auto& stream : connection.streams) {
         if (stream.lines.has_prompt() && !options_.tag_output)
@@ -328,7 +358,7 @@ class Job {
     launcher_lines_[i].feed({bytes.data(), static_cast<std::size_t>(got)}, [&](std::string line) {
       if (const auto report = take_report(line, listener_.name())) {
         started_ = true;
-        if (report->kind != ReportKind::hello) note_end(*report);
+        take(*report);
         if (line.empty()) return;
       }
       if (line.starts_with("manyhands: rank ") && line.ends_with("; the job ends")) explained_ = true;
@@ -353,8 +383,9 @@ class Job {
       connection.rank = report.rank;
       connection.pid = report.pid;
       if (report.kind != ReportKind::hello) {
-        connection.has_ended = true;
-        note_end(report);
+        take(report);
+        if (report.kind == ReportKind::ready) give_input(connection);
+        if (is_end(report)) connection.has_ended = true;
         continue;
       }
       started_ = true;
@@ -367,13 +398,65 @@ class Job {
   bool take_output(Connection& connection, Channel channel) {
     Stream& stream = connection.streams[static_cast<std::size_t>(channel)];
     return read_some(stream.from, [&](std::string_view bytes) {
-      stream.lines.feed(bytes, [&](const std::string& line) { show(connection, channel, line); });
+      const auto on_line = [&](const std::string& line) { show(connection, channel, line); };
+      if (options_.tag_output)
+        stream.lines.feed(bytes, on_line);
+      else
+        stream.lines.feed(bytes, on_line, [&](const std::string& part) { sink_of(channel).add(part); });
     });
+  }
+
+  // What a rank process sends before it starts its program.
+  void give_input(const Connection& connection) {
+    const bool is_read_here = options_.input == Input::all || ::isatty(STDIN_FILENO) != 0;
+    const UniqueFd pipe = is_read_here ? feeder_.make_pipe() : UniqueFd();
+    const int file = is_read_here ? pipe.get() : STDIN_FILENO;
+    char order = take_input;
+    iovec part{&order, 1};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof file);
+    std::memcpy(CMSG_DATA(header), &file, sizeof file);
+    static_cast<void>(::sendmsg(connection.socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+  }
+
+  static bool is_end(const Report& report) {
+    return report.kind == ReportKind::exited || report.kind == ReportKind::signalled ||
+           report.kind == ReportKind::not_started;
+  }
+
+  // A report that is no hello.
+  void take(const Report& report) {
+    if (is_end(report)) return note_end(report);
+    if (report.kind == ReportKind::entered) has_entered_ = true;
+    if (report.kind == ReportKind::aborting && !abort_)
+      abort_ = Abort{.rank = report.rank, .code = report.code};
+    if (report.kind == ReportKind::segment) segments_.push_back(report);
+    look_for_the_absent();
+  }
+
+  // MPI_Init waits for all ranks: one that has ended before it never comes.
+  void look_for_the_absent() {
+    if (has_entered_ && absent_) end(Cause::rank_left);
   }
 
   void note_end(const Report& report) {
     const bool failed = report.kind != ReportKind::exited || report.code != 0;
-    if (!failed && !report.was_ended && (!left_ || report.time_ns < left_->time_ns)) left_ = report;
+    const bool finalized = report.stage == Stage::finalized;
+    if (!failed && !report.was_ended && !finalized && (!left_ || report.time_ns < left_->time_ns))
+      left_ = report;
+    if (!failed && !report.was_ended && report.stage == Stage::entered) end(Cause::rank_left);
+    if (!failed && !report.was_ended && report.stage == Stage::outside) {
+      if (!absent_) absent_ = report;
+      look_for_the_absent();
+    }
     if (report.kind == ReportKind::exited && report.code != 0 && report.was_ended) leaver_ = report;
     if (report.was_ended && cause_ == Cause::none) ended_by_launcher_ = true;
     if (!failed || report.was_ended) return;
@@ -494,6 +577,7 @@ class Job {
       }
       tidy_up();
     }
+    for (const auto& segment : segments_) remove_segment(segment);
     for (std::size_t i = 0; i < 2; ++i) {
       const std::string rest = launcher_lines_[i].take_rest();
       if (!rest.empty()) sinks_[i].add(rest);
@@ -502,6 +586,7 @@ class Job {
           add_or_hold(fmt::format("{}\n", fmt::join(shown, "\n")), sinks_[i]);
       }
       if (!abort_) abort_ = noise_[i].abort();
+      if (!spawned_end_) spawned_end_ = noise_[i].spawned_end();
     }
     if (!failure_ && !abort_ && !(leaver_ && has_aborted(*leaver_))) {
       for (const auto& held : held_) held.sink->add(held.text);
@@ -522,12 +607,11 @@ class Job {
     std::string name(host);
     name.resize(std::min(name.find('.'), name.size()));
     std::error_code error;
-    const std::string job = fmt::format(".{:x}.", openmpi_job_);
     std::vector<std::filesystem::path> segments;
     for (const auto& entry : std::filesystem::directory_iterator("/dev/shm", error)) {
       const std::string file = entry.path().filename();
       const bool is_segment = file.starts_with("vader_segment.") || file.starts_with("osc_");
-      if (openmpi_job_ != 0 && is_segment && file.find(job) != std::string::npos)
+      if (openmpi_job_ != 0 && is_segment && is_of_family(file, openmpi_job_))
         segments.push_back(entry.path());
     }
     for (const auto& segment : segments) std::filesystem::remove(segment, error);
@@ -561,6 +645,7 @@ class Job {
           failure_->code,
           explained_ ? "" : fmt::format("rank {} ended with exit status {}", failure_->rank, failure_->code)};
     }
+    if (cause_ == Cause::rank_left) return left();
     if (cause_ == Cause::host_lost)
       return {1,
               fmt::format("a host could not be reached, or lost the connection (try: ssh HOST true, for each "
@@ -569,6 +654,16 @@ class Job {
     if (cause_ == Cause::timed_out)
       return {124, fmt::format("the job took longer than {:g} s; it was ended", options_.timeout_s)};
     return launcher_verdict();
+  }
+
+  std::pair<int, std::string> left() const {
+    if (has_entered_ && absent_)
+      return {1,
+              fmt::format("rank {} ended with exit status 0 before it called MPI_Init, where the others wait "
+                          "for it; the job was ended",
+                          absent_->rank)};
+    return {1, fmt::format("rank {} ended without MPI_Finalize, with exit status 0; the job was ended",
+                           left_ ? left_->rank : 0)};
   }
 
   static std::pair<int, std::string> killed(const Report& failure) {
@@ -586,11 +681,14 @@ class Job {
   std::pair<int, std::string> launcher_verdict() const {
     const int status = launcher_status_.value_or(0);
     if (status == 0 && !ended_by_launcher_) return {0, ""};
-    if (left_) {
-      return {1, fmt::format("rank {} ended without MPI_Finalize, with exit status 0, while others still "
-                             "ran; the job was ended",
-                             left_->rank)};
-    }
+    if (spawned_end_ && spawned_end_->signal != 0)
+      return {128 + spawned_end_->signal, fmt::format("a spawned process was killed by {}; the job was ended",
+                                                      signal_name(spawned_end_->signal))};
+    if (spawned_end_)
+      return {spawned_end_->status,
+              fmt::format("a spawned process ended with exit status {}; the job was ended",
+                          spawned_end_->status)};
+    if (left_) return left();
     if (leaver_ && has_aborted(*leaver_))
       return {leaver_->code, explained_
                                  ? ""
@@ -636,7 +734,13 @@ class Job {
   std::optional<Report> failure_;  // the first one
   std::optional<Report>
       leaver_;  // one that chose its exit status although it was being ended, as MPI_Abort does
-  std::optional<Report> left_;  // the first rank that ended with exit status 0
+  std::optional<Report>
+      left_;  // the first rank that ended with exit status 0, and perhaps without MPI_Finalize
+  std::optional<Report> absent_;  // the first that did and had not called MPI_Init
+  bool has_entered_ = false;      // a rank has called it
+  std::vector<Report> segments_;  // files of MPICH's shared memory that were made
+  std::optional<SpawnedEnd> spawned_end_;
+  Feeder feeder_;
   std::optional<Abort> abort_;
   bool ended_by_launcher_ = false;  // mpiexec has ended ranks on its own account
   bool explained_ = false;          // the program itself has said why it ends the job (mpi::Environment)
@@ -666,6 +770,7 @@ int run_job(const LaunchPlan& plan, const RunOptions& options) {
   sigset_t signals;
   sigset_t outer;
   sigemptyset(&signals);
+  for (const int signal : {SIGTTIN, SIGTTOU}) ::signal(signal, SIG_IGN);  // see Job::block_signals()
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD}) sigaddset(&signals, signal);
   ::sigprocmask(SIG_BLOCK, &signals, &outer);
   const pid_t front = ::getpid();

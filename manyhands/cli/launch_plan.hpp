@@ -26,6 +26,7 @@ std::string_view name_of(MpiKind kind) noexcept;
 MpiKind mpi_kind_of(std::string_view text);
 
 enum class Binding : std::uint8_t { none, core };
+enum class Input : std::uint8_t { none, first, all };  // the ranks that read our standard input
 
 struct RunOptions {
   int ranks = 1;
@@ -38,6 +39,7 @@ struct RunOptions {
   bool force = false;    // more ranks than the machine bears
   double timeout_s = 0;  // 0: none
   Binding bind = Binding::none;
+  Input input = Input::first;
   std::vector<std::string> variables;  // "NAME" or "NAME=VALUE"
   std::vector<std::string> program;    // and its arguments
 
@@ -48,7 +50,6 @@ struct RunOptions {
 struct Machine {
   int cores = 1;  // that this process may use
   bool is_root = false;
-  bool is_virtual = false;           // a container or a virtual machine
   bool may_copy_directly = true;     // process_vm_readv between two processes is permitted (Open MPI's CMA)
   std::uint64_t free_memory = 0;     // bytes
   std::uint64_t free_processes = 0;  // that may still be started
@@ -62,6 +63,7 @@ struct LaunchPlan {
   std::vector<std::string> command;  // the launcher with its options, without the program
   std::vector<std::pair<std::string, std::string>> environment;  // what is set, or changed
   std::string preload;               // for the program: "" or a path for LD_PRELOAD
+  std::string stage_library;         // preloaded as well, for us (mpi_stage.cpp); "": not there
   std::vector<std::string> program;  // path and arguments
   std::vector<std::string> notes;    // for standard error
 };

@@ -8,7 +8,6 @@
 // the barrier waits: meanwhile messages are moved on. Between ucp_disconnect_nb and ucp_worker_destroy the
 // worker is alive and nobody else uses it. Before, a read costs one test more.
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <sys/types.h>
@@ -16,6 +15,8 @@
 
 #include <atomic>
 #include <cstddef>
+
+#include "manyhands/cli/behind.hpp"
 
 namespace {
 
@@ -26,7 +27,7 @@ using Read = ssize_t (*)(int, void*, std::size_t);
 
 template <class Function>
 Function next(const char* name) {
-  return reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
+  return reinterpret_cast<Function>(manyhands::cli::behind(name, "libucp"));
 }
 
 constexpr int wait_ms = 1;  // between two looks at the worker
@@ -65,8 +66,8 @@ MH_EXPORT void ucp_worker_destroy(void* worker) {
 // NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the system's names are reserved.
 MH_EXPORT ssize_t read(int fd, void* bytes, std::size_t size) {
   static const auto real = next<Read>("read");
-  static const auto progress = next<Progress>("ucp_worker_progress");
   if (is_closing.load(std::memory_order_relaxed) && closes) {
+    static const auto progress = next<Progress>("ucp_worker_progress");
     void* const worker = worker_used;
     pollfd polled{fd, POLLIN, 0};
     while (worker != nullptr && ::poll(&polled, 1, wait_ms) == 0) {

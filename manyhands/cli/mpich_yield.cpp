@@ -7,10 +7,11 @@
 // time. Measured with 7 ranks on 2 cores, 200 allreduces: 6 s without, 0.11 s with it. Polls that find
 // something cost one more jump.
 
-#include <dlfcn.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <time.h>
+
+#include "manyhands/cli/behind.hpp"
 
 namespace {
 
@@ -24,7 +25,8 @@ using Progress = unsigned (*)(void*);
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) unsigned ucp_worker_progress(void* worker) {
-  static const auto real = reinterpret_cast<Progress>(::dlsym(RTLD_NEXT, "ucp_worker_progress"));
+  static const auto real =
+      reinterpret_cast<Progress>(manyhands::cli::behind("ucp_worker_progress", "libucp"));
   static thread_local unsigned idle = 0;  // polls of this thread in a row that found nothing
   const unsigned found = real(worker);
   if (found != 0) {

@@ -91,15 +91,16 @@ std::vector<std::string> NoiseFilter::feed(std::string line) {
 }
 
 std::vector<std::string> NoiseFilter::close_box() {
-  static constexpr std::array<std::string_view, 9> known{"MPI_ABORT was invoked on rank",
-                                                         "Primary job  terminated normally",
-                                                         "noticed that process rank",
-                                                         "detected that one or more processes",
-                                                         "has exited due to process rank",
-                                                         "BAD TERMINATION OF ONE",
-                                                         "ORTE has lost communication",
-                                                         "peer process has unexpectedly disconnected",
-                                                         "forcibly killed"};
+  static constexpr std::array<std::string_view, 10> known{"MPI_ABORT was invoked on rank",
+                                                          "Primary job  terminated normally",
+                                                          "noticed that process rank",
+                                                          "detected that one or more processes",
+                                                          "has exited due to process rank",
+                                                          "BAD TERMINATION OF ONE",
+                                                          "ORTE has lost communication",
+                                                          "peer process has unexpectedly disconnected",
+                                                          "forcibly killed",
+                                                          "Per user-direction, the job has been aborted"};
   in_ = In::text;
   std::string text = fmt::format("{}", fmt::join(box_, "\n"));
   std::vector<std::string> lines = std::exchange(box_, {});
@@ -110,6 +111,16 @@ std::vector<std::string> NoiseFilter::close_box() {
         std::sscanf(text.c_str() + at, "MPI_ABORT was invoked on rank %d", &found.rank) == 1 &&
         std::sscanf(text.c_str() + code, "with errorcode %d", &found.code) == 1)
       abort_ = found;
+  }
+  SpawnedEnd spawned;
+  if (const auto at = text.find("exited on signal ");
+      at != std::string::npos &&
+      std::sscanf(text.c_str() + at, "exited on signal %d", &spawned.signal) == 1) {
+    spawned_end_ = spawned;
+  } else if (const auto code = text.find("Exit code:");
+             code != std::string::npos && text.find("exited with non-zero status") != std::string::npos &&
+             std::sscanf(text.c_str() + code, "Exit code: %d", &spawned.status) == 1) {
+    spawned_end_ = spawned;
   }
   if (std::none_of(known.begin(), known.end(),
                    [&](std::string_view k) { return text.find(k) != std::string::npos; }))

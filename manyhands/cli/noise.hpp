@@ -17,6 +17,13 @@ struct Abort {
       false;  // an error of an MPI call, which the MPI has described; else the program called MPI_Abort
 };
 
+// How a process that the program had spawned ended the job, as Open MPI's launcher words it: our ranks' own
+// ends it does not hear of.
+struct SpawnedEnd {
+  int signal = 0;  // 0: it ended with `status`
+  int status = 0;
+};
+
 // What a line of a program's standard error says of such an end:
 // MPICH: "Abort(7) on node 2 (rank 2 in comm 0): application called MPI_Abort(MPI_COMM_WORLD, 7) - process 2"
 //        "Abort(674310) on node 2 (rank 2 in comm 0): Fatal error in PMPI_Send: ..."
@@ -35,6 +42,7 @@ class NoiseFilter {
   std::vector<std::string> rest();
 
   const std::optional<Abort>& abort() const { return abort_; }
+  const std::optional<SpawnedEnd>& spawned_end() const { return spawned_end_; }
   // What was left out, for a failure that nothing else explains.
   const std::vector<std::string>& left_out() const { return left_out_; }
 
@@ -47,6 +55,7 @@ class NoiseFilter {
   std::vector<std::string> box_;
   std::vector<std::string> left_out_;
   std::optional<Abort> abort_;
+  std::optional<SpawnedEnd> spawned_end_;
 };
 
 }  // namespace manyhands::cli

@@ -70,17 +70,24 @@ inline bool is_prompt(std::string_view begun) noexcept { return !begun.empty() &
 class Lines {
  public:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::size_t max_line = 1 << 20;  // bytes; a longer one is cut
+  static constexpr std::size_t max_line = 1 << 20;  // bytes; a longer one is handed on in parts
 
   template <class OnLine>
   void feed(std::string_view bytes, OnLine on_line) {
+    feed(bytes, on_line, on_line);
+  }
+  // on_part: the beginning of a long line whose end has not come.
+  template <class OnLine, class OnPart>
+  void feed(std::string_view bytes, OnLine on_line, OnPart on_part) {
+    const std::size_t searched = text_.size();  // no end is in there
     text_ += bytes;
     last_ = Clock::now();
     std::size_t start = 0;
-    for (std::size_t end; (end = text_.find('\n', start)) != std::string::npos; start = end + 1)
+    for (std::size_t end; (end = text_.find('\n', std::max(start, searched))) != std::string::npos;
+         start = end + 1)
       on_line(text_.substr(start, end - start));
     text_.erase(0, start);
-    if (text_.size() > max_line) on_line(std::exchange(text_, {}));
+    if (text_.size() > max_line) on_part(std::exchange(text_, {}));
   }
   std::string take_rest() { return std::exchange(text_, {}); }
   // A line that has begun, and may be a question to the user.

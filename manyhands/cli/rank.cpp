@@ -28,7 +28,6 @@
 #include <optional>
 #include <utility>
 
-#include "manyhands/base/unique_fd.hpp"
 #include "manyhands/cli/output.hpp"
 
 namespace manyhands::cli {
@@ -118,10 +117,25 @@ void bind_to_core(int local_rank) {
   }
 }
 
-void preload(const std::string& library) {
-  const char* const others = std::getenv("LD_PRELOAD");
-  ::setenv("LD_PRELOAD",
-           others == nullptr || *others == '\0' ? library.c_str() : (library + ":" + others).c_str(), 1);
+// Puts `first` before what the variable has, with a colon between them.
+void prepend(const char* variable, const std::string& first) {
+  const char* const others = std::getenv(variable);
+  ::setenv(variable, others == nullptr || *others == '\0' ? first.c_str() : (first + ":" + others).c_str(),
+           1);
+}
+
+// Those of `libraries` (paths, with colons between them) that this host has.
+void preload(const std::string& libraries) {
+  std::string there;
+  for (std::size_t start = 0; start < libraries.size();) {
+    const std::size_t end = std::min(libraries.find(':', start), libraries.size());
+    const std::string library = libraries.substr(start, end - start);
+    if (::access(library.c_str(), R_OK) == 0) there += (there.empty() ? "" : ":") + library;
+    start = end + 1;
+  }
+  if (there.empty()) return;
+  prepend("LD_PRELOAD", there);
+  prepend("ASAN_OPTIONS", "verify_asan_link_order=0");  // its library need not be the very first
 }
 
 class Rank {
@@ -143,6 +157,8 @@ class Rank {
     ::sigprocmask(SIG_BLOCK, &signals, &outer_mask_);
     ::signal(SIGPIPE, SIG_IGN);
     signals_ = UniqueFd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    input_ = await_input();
+    listen_for_stage();
     streams_[0] = make_stream(Channel::out, options_.terminal);
     streams_[1] = make_stream(Channel::err, false);
     start();
@@ -165,7 +181,98 @@ class Rank {
             .rank = rank_,
             .pid = child_,
             .code = code,
-            .time_ns = now_ns()};
+            .time_ns = now_ns(),
+            .stage = stage_};
+  }
+
+  // What the program is to read, if that comes from us: blocks until `manyhands run` has sent it.
+  UniqueFd await_input() {
+    const bool wants = options_.input == Input::all || (options_.input == Input::first && rank_ == 0);
+    if (!wants || !socket_) return {};
+    send(make_report(ReportKind::ready, 0));
+    char order = 0;
+    iovec part{&order, 1};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    ssize_t got = 0;
+    do {
+      got = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    if (got != 1 || order != take_input || header == nullptr || header->cmsg_type != SCM_RIGHTS)
+      ::_exit(1);  // `manyhands run` is dead, or ends the job
+    int file = -1;
+    std::memcpy(&file, CMSG_DATA(header), sizeof file);
+    return UniqueFd(file);
+  }
+
+  void listen_for_stage() {
+    if (options_.preload.empty()) return;
+    UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const std::string name = fmt::format("{}-{}", options_.socket, ::getpid());
+    const int yes = 1;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (!socket || name.size() + 1 > sizeof address.sun_path) return;
+    std::memcpy(address.sun_path + 1, name.data(), name.size());
+    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+    if (::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) != 0 ||
+        ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0)
+      return;
+    stage_socket_ = std::move(socket);
+    stage_name_ = name;
+  }
+
+  // What the program has said of itself; others of this user could as well, other users not.
+  void take_stages() {
+    for (;;) {
+      std::array<char, 64> text{};
+      iovec part{text.data(), text.size() - 1};
+      alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control{};
+      msghdr message{};
+      message.msg_iov = &part;
+      message.msg_iovlen = 1;
+      message.msg_control = control.data();
+      message.msg_controllen = control.size();
+      const ssize_t got = stage_socket_ ? ::recvmsg(stage_socket_.get(), &message, 0) : -1;
+      if (got < 0) return;
+      ucred sender{.pid = 0, .uid = static_cast<uid_t>(-1), .gid = 0};
+      const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+      if (header != nullptr && header->cmsg_type == SCM_CREDENTIALS)
+        std::memcpy(&sender, CMSG_DATA(header), sizeof sender);
+      if (got > 0 && sender.uid == ::geteuid())
+        take_stage(static_cast<StageLetter>(text[0]), text.data() + 1);
+    }
+  }
+
+  void take_stage(StageLetter letter, const char* more) {
+    switch (letter) {
+      case StageLetter::loaded:
+        if (stage_ == Stage::unknown) stage_ = Stage::outside;
+        break;
+      case StageLetter::entered:
+        stage_ = Stage::entered;
+        send(make_report(ReportKind::entered, 0));
+        break;
+      case StageLetter::finalized:
+        stage_ = Stage::finalized;
+        break;
+      case StageLetter::aborted:
+        send(make_report(ReportKind::aborting, std::atoi(more)));
+        break;
+      case StageLetter::segment: {
+        Report report = make_report(ReportKind::segment, 0);
+        if (std::strlen(more) >= report.name.size()) break;
+        std::strcpy(report.name.data(), more);
+        segments_.push_back(report);
+        send(report);
+        break;
+      }
+    }
   }
 
   void start() {
@@ -179,21 +286,25 @@ class Rank {
     if (child_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (::getppid() != self) ::_exit(1);
-      if (rank_ != 0) take_no_input();  // it is rank 0's; MPICH's launcher leaves the others an open pipe
+      if (input_)
+        ::dup2(input_.get(), STDIN_FILENO);
+      else if (rank_ != 0)
+        take_no_input();  // it is rank 0's; MPICH's launcher leaves the others an open pipe
       for (const auto& stream : streams_) {
         if (stream.to) ::dup2(stream.to.get(), file_of(stream.channel));
       }
       ::signal(SIGPIPE, SIG_DFL);
       ::sigprocmask(SIG_SETMASK, &outer_mask_, nullptr);
+      if (stage_socket_) ::setenv(stage_variable, stage_name_.c_str(), 1);
       if (options_.bind == Binding::core) bind_to_core(local_rank_of_environment());
-      if (!options_.preload.empty() && ::access(options_.preload.c_str(), R_OK) == 0)
-        preload(options_.preload);
+      preload(options_.preload);
       ::execvp(program_.front(), program_.data());  // the span ends with the null pointer of argv
       const int error = errno;
       [[maybe_unused]] const auto written = ::write(tell.get(), &error, sizeof error);
       ::_exit(127);
     }
     tell.reset();
+    input_.reset();
     for (auto& stream : streams_) stream.to.reset();
     int error = 0;
     if (::read(told.get(), &error, sizeof error) == static_cast<ssize_t>(sizeof error)) exec_error_ = error;
@@ -205,10 +316,11 @@ class Rank {
 
   // One round of waiting: signals, orders, output. timeout_ms as for poll.
   void wait_and_forward(int timeout_ms) {
-    std::array<pollfd, 4> polled{};
+    std::array<pollfd, 5> polled{};
     polled[0] = {signals_.get(), POLLIN, 0};
     polled[1] = {socket_.get(), POLLIN, 0};  // -1 is passed over
     for (std::size_t i = 0; i < streams_.size(); ++i) polled[2 + i] = {streams_[i].from.get(), POLLIN, 0};
+    polled[4] = {stage_socket_.get(), POLLIN, 0};
     const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
     if (ready < 0 && errno != EINTR) throw_errno("wait for the program");
     if (ready == 0 && has_prompt()) {
@@ -216,6 +328,7 @@ class Rank {
         if (is_prompt(stream.line)) write_all(file_of(stream.channel), std::exchange(stream.line, {}));
       }
     }
+    if (polled[4].revents != 0) take_stages();
     if (polled[0].revents != 0) take_signals();
     if (socket_ && polled[1].revents != 0) take_orders();
     for (std::size_t i = 0; i < streams_.size(); ++i) {
@@ -250,6 +363,7 @@ class Rank {
       const timespec pause{0, 200'000'000};
       ::nanosleep(&pause, nullptr);
       kill_descendants(::getpid());
+      for (const auto& segment : segments_) remove_segment(segment);
       ::_exit(1);
     }
     note_end();
@@ -330,12 +444,15 @@ class Rank {
   int finish(int status) {
     const bool signalled = WIFSIGNALED(status);
     const int code = signalled ? WTERMSIG(status) : WEXITSTATUS(status);
+    take_stages();
     if (signalled || was_ended_) kill_descendants(::getpid());
     const auto kind = exec_error_ != 0 ? ReportKind::not_started
                       : signalled      ? ReportKind::signalled
                                        : ReportKind::exited;
     send(make_report(kind, exec_error_ != 0 ? exec_error_ : code));
     if (!was_ended_ && (signalled ? !socket_ : code != 0)) ::nanosleep(&pause_after_report, nullptr);
+    for (const auto& segment : segments_) remove_segment(segment);
+    if (options_.hides_status) return 0;
     return signalled ? 128 + code : code;
   }
 
@@ -344,6 +461,11 @@ class Rank {
   int rank_;
   UniqueFd socket_;  // -1: `manyhands run` is on another host
   UniqueFd signals_;
+  UniqueFd input_;         // for the program
+  UniqueFd stage_socket_;  // of what is preloaded into it; none: nothing is
+  std::string stage_name_;
+  Stage stage_ = Stage::unknown;
+  std::vector<Report> segments_;
   sigset_t outer_mask_{};
   std::array<Stream, 2> streams_{};
   pid_t child_ = -1;
@@ -387,6 +509,9 @@ std::vector<std::string> to_arguments(const RankOptions& options) {
   if (options.tag_output) flags += 't';
   if (options.is_local) flags += 'l';
   if (options.bind == Binding::core) flags += 'b';
+  if (options.hides_status) flags += 'h';
+  if (options.input == Input::first) flags += 'f';
+  if (options.input == Input::all) flags += 'a';
   return {std::string(rank_command), options.socket, flags, options.preload.empty() ? "-" : options.preload};
 }
 
@@ -398,8 +523,9 @@ std::string signal_name(int signal) {
 }
 
 std::string to_line(const Report& report, const std::string& socket) {
-  return fmt::format("{}{} {} {} {} {} {}", report_mark, socket, static_cast<int>(report.kind),
-                     report.was_ended ? 1 : 0, report.rank, report.pid, report.code);
+  return fmt::format("{}{} {} {} {} {} {} {} {}", report_mark, socket, static_cast<int>(report.kind),
+                     report.was_ended ? 1 : 0, report.rank, report.pid, report.code,
+                     static_cast<int>(report.stage), report.name[0] == '\0' ? "-" : report.name.data());
 }
 
 std::optional<Report> take_report(std::string& line, const std::string& socket) {
@@ -407,14 +533,17 @@ std::optional<Report> take_report(std::string& line, const std::string& socket) 
   const auto at = line.find(mark);
   int kind = 0;
   int was_ended = 0;
+  int stage = 0;
   Report report;
   if (at == std::string::npos ||
-      std::sscanf(line.c_str() + at + mark.size(), "%d %d %d %d %d", &kind, &was_ended, &report.rank,
-                  &report.pid, &report.code) != 5 ||
-      kind < 0 || kind > static_cast<int>(ReportKind::not_started))
+      std::sscanf(line.c_str() + at + mark.size(), "%d %d %d %d %d %d %15s", &kind, &was_ended, &report.rank,
+                  &report.pid, &report.code, &stage, report.name.data()) != 7 ||
+      kind < 0 || kind > static_cast<int>(ReportKind::not_started) || stage < 0 ||
+      stage > static_cast<int>(Stage::finalized))
     return std::nullopt;
   report.kind = static_cast<ReportKind>(kind);
   report.was_ended = was_ended != 0;
+  report.stage = static_cast<Stage>(stage);
   report.time_ns = now_ns();  // the other host's clock says nothing here
   line.erase(at);
   return report;
@@ -432,7 +561,11 @@ int run_rank(std::span<char*> arguments) {
                       .terminal = has('p'),
                       .tag_output = has('t'),
                       .is_local = has('l'),
-                      .bind = has('b') ? Binding::core : Binding::none};
+                      .hides_status = has('h'),
+                      .bind = has('b') ? Binding::core : Binding::none,
+                      .input = has('a')   ? Input::all
+                               : has('f') ? Input::first
+                                          : Input::none};
   return Rank(std::move(options), arguments.subspan(3)).run();
 }
 
@@ -446,6 +579,12 @@ bool has_failed_child(int pid) {
     if (code != std::string::npos && std::atoi(text.c_str() + code) != 0) return true;
   }
   return false;
+}
+
+void remove_segment(const Report& report) {
+  const std::string_view name(report.name.data());  // ends with a zero: the array was larger, or sscanf's
+  if (name.empty() || name.find('/') != std::string_view::npos) return;
+  ::unlink((std::string(mpich_segment_prefix) + std::string(name)).c_str());
 }
 
 void take_no_input() {

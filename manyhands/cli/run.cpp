@@ -30,6 +30,7 @@ Options (before the program):
   --bind none|core          where a rank may run (default: none; core: each on one core)
   --hosts LIST              other machines, as the launcher takes them: a,b:4
   --hostfile FILE
+  --stdin none|first|all    which ranks read our standard input (default: first, rank 0; the others find its end)
   --timeout SECONDS         end the job after so long (exit status 124)
   --force                   more ranks than the machine bears
   --dry-run                 print what would be run
@@ -106,6 +107,13 @@ Binding binding(const std::string& text) {
   throw UsageError(fmt::format("--bind {}: say none or core", text));
 }
 
+Input input(const std::string& text) {
+  if (text == "none") return Input::none;
+  if (text == "first") return Input::first;
+  if (text == "all") return Input::all;
+  throw UsageError(fmt::format("--stdin {}: say none, first or all", text));
+}
+
 std::string variable(std::string text) {
   const auto name = text.substr(0, text.find('='));
   if (name.empty()) throw UsageError(fmt::format("-x {}: must be NAME or NAME=VALUE", text));
@@ -139,6 +147,8 @@ Parsed parse(std::span<char*> words) {
       options.variables.push_back(variable(arguments.value()));
     } else if (name == "--bind") {
       options.bind = binding(arguments.value());
+    } else if (name == "--stdin") {
+      options.input = input(arguments.value());
     } else if (name == "--hosts") {
       options.hosts = arguments.value();
     } else if (name == "--hostfile") {

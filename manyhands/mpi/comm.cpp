@@ -1,5 +1,6 @@
 #include "manyhands/mpi/comm.hpp"
 
+#include <array>
 #include <cstdio>
 
 namespace manyhands::mpi {
@@ -63,6 +64,35 @@ Comm Comm::split_node(const SplitOptions& options) const {
   const MPI_Comm from = state("split_node").comm;
   detail::check(MPI_Comm_split_type(from, MPI_COMM_TYPE_SHARED, options.key, MPI_INFO_NULL, &made),
                 "split_node", {.comm = from});
+  return Comm(made, Ownership::owned);
+}
+
+std::string_view name_of(Hardware level) noexcept {
+  static constexpr std::array<std::string_view, 8> names{"node",     "package",  "numa", "l3_cache",
+                                                         "l2_cache", "l1_cache", "core", "thread"};
+  return names[static_cast<std::size_t>(level)];
+}
+
+Comm Comm::split_hardware(Hardware level, const SplitOptions& options) const {
+  if (level == Hardware::node) return split_node(options);
+  MPI_Comm made = MPI_COMM_NULL;
+  const MPI_Comm from = state("split_hardware").comm;
+#if defined(OMPI_MAJOR_VERSION)
+  static constexpr std::array<int, 8> types{
+      MPI_COMM_TYPE_SHARED,   OMPI_COMM_TYPE_SOCKET,  OMPI_COMM_TYPE_NUMA, OMPI_COMM_TYPE_L3CACHE,
+      OMPI_COMM_TYPE_L2CACHE, OMPI_COMM_TYPE_L1CACHE, OMPI_COMM_TYPE_CORE, OMPI_COMM_TYPE_HWTHREAD};
+  const int code =
+      MPI_Comm_split_type(from, types[static_cast<std::size_t>(level)], options.key, MPI_INFO_NULL, &made);
+#elif defined(MPI_COMM_TYPE_HW_GUIDED) || MPI_VERSION >= 4
+  static constexpr std::array<const char*, 8> resources{"machine", "package", "numanode", "l3cache",
+                                                        "l2cache", "l1cache", "core",     "hwthread"};
+  const Info info{{"mpi_hw_resource_type", resources[static_cast<std::size_t>(level)]}};
+  const int code = MPI_Comm_split_type(from, MPI_COMM_TYPE_HW_GUIDED, options.key, info.native(), &made);
+#else
+  throw Unsupported("split_hardware", "this MPI tells nodes apart, and nothing within them");
+#endif
+  detail::check(code, "split_hardware", {.comm = from});
+  if (made == MPI_COMM_NULL) return {};
   return Comm(made, Ownership::owned);
 }
 

@@ -8,6 +8,7 @@
 // How it is built up, each step in a header of its own: Communicator (the handle), PointToPoint (messages),
 // Collectives (what all ranks do together, blocking), NonblockingCollectives, PersistentCollectives.
 
+#include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -22,6 +23,10 @@ namespace manyhands::mpi {
 struct SplitOptions {
   int key = 0;  // ranks are numbered anew in the order of their keys, then of their old ranks
 };
+
+// What ranks of one machine may have in common, from the outside to the inside.
+enum class Hardware : std::uint8_t { node, package, numa, l3_cache, l2_cache, l1_cache, core, thread };
+std::string_view name_of(Hardware level) noexcept;
 
 class Comm : public Collectives {
  public:
@@ -44,6 +49,10 @@ class Comm : public Collectives {
   Comm split(int color, const SplitOptions& options = {}) const;
   // The ranks that share memory with this one.
   Comm split_node(const SplitOptions& options = {}) const;
+  // The ranks that run on the same piece of hardware as this one. A rank that may run on several (as it is
+  // not bound: manyhands run --bind core) is with those that its MPI puts it to, in an empty Comm with some.
+  // Throws Unsupported for what this MPI does not tell apart.
+  Comm split_hardware(Hardware level, const SplitOptions& options = {}) const;
   // The ranks of `group`, which must be a subset; the others get an empty Comm.
   Comm create(const Group& group) const;
   // As create, called by the members of `group` only.

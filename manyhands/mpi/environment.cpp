@@ -10,6 +10,7 @@
 #include <exception>
 #include <typeinfo>
 
+#include "manyhands/base/stack_trace.hpp"
 #include "manyhands/base/streams.hpp"
 #include "manyhands/mpi/communicator.hpp"
 #include "manyhands/mpi/error.hpp"
@@ -170,6 +171,7 @@ Environment::Environment(const EnvironmentOptions& options)
     throw Unsupported("Environment", why);
   }
   keep_freed_memory();
+  if (abort_on_exception_) note_throws();
 #ifdef OPEN_MPI
   // So that the first nonblocking collective of several steps need not wait for all ranks: see
   // start_internal().
@@ -187,7 +189,9 @@ Environment::Environment(int& argc, char**& argv, const EnvironmentOptions& opti
 Environment::~Environment() {
   if (!is_active()) return;
   if (abort_on_exception_ && std::uncaught_exceptions() > exceptions_) {
-    say("an exception leaves the scope of mpi::Environment; the job ends");
+    const std::string error = passing_exception(exceptions_);
+    say(fmt::format("an exception leaves the scope of mpi::Environment{}{}; the job ends",
+                    error.empty() ? "" : ": ", error));
     end_job(1);
   }
   if (ours_) MPI_Finalize();

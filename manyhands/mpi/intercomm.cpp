@@ -84,6 +84,22 @@ Intercomm Intercomm::dup() const {
   return {made, Ownership::owned};
 }
 
+Intercomm Intercomm::split(int color, const SplitOptions& options) const {
+  const MPI_Comm from = state("split").comm;
+  if (color < 0 && color != undefined)
+    detail::fail(Errc::arg, "split", {.comm = from},
+                 fmt::format("color {}: colors are 0 or more, or mpi::undefined", color));
+  MPI_Comm made = MPI_COMM_NULL;
+  detail::check(MPI_Comm_split(from, color, options.key, &made), "split", {.comm = from});
+  if (made == MPI_COMM_NULL) return {};
+  int others = 0;
+  if (MPI_Comm_remote_size(made, &others) == MPI_SUCCESS && others == 0) {  // nobody there to talk to
+    MPI_Comm_free(&made);
+    return {};
+  }
+  return {made, Ownership::owned};
+}
+
 void Intercomm::disconnect() {
   MPI_Comm comm = state("disconnect").comm;
   MPI_Comm parent = MPI_COMM_NULL;

@@ -60,6 +60,9 @@ class Intercomm : public PointToPoint {
   // One communicator of both groups; the ranks of the one that says high come last.
   Comm merge(bool high) const;
   Intercomm dup() const;
+  // One Intercomm for each color >= 0 that ranks of both groups give, of these ranks; a rank whose color none
+  // of the other group gives, or that says mpi::undefined, gets an empty one.
+  Intercomm split(int color, const SplitOptions& options = {}) const;
   // Waits for all messages, and ends it.
   void disconnect();
 

@@ -556,7 +556,7 @@ class InterReduceObject final : public Steps<T> {
 
 template <class T, class F>
 using InterReductionOf = std::conditional_t<Direct<T> && !std::is_same_v<T, std::string>,
-                                            InterReduceDirect<T, F>, InterReduceObject<T, F>>;
+                                            InterReduceDirect<T, F>, InterReduceObject<T, WholeOp<T, F>>>;
 
 }  // namespace detail
 }  // namespace manyhands::mpi

@@ -16,7 +16,13 @@ class Message {
       : state_(state.shared_from_this()), message_(message), status_(status) {}
   Message(Message&& other) noexcept
       : state_(std::move(other.state_)), message_(other.message_), status_(other.status_) {}
-  Message& operator=(Message&&) = delete;
+  // What this one held is lost unless it was received.
+  Message& operator=(Message&& other) noexcept {
+    state_ = std::move(other.state_);
+    message_ = other.message_;
+    status_ = other.status_;
+    return *this;
+  }
 
   // To be looked at: it is received by this object.
   MPI_Message native() const noexcept { return state_ == nullptr ? MPI_MESSAGE_NULL : message_; }

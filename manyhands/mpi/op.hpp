@@ -14,6 +14,9 @@
 #include <concepts>
 #include <functional>
 #include <memory>
+#include <ranges>
+#include <span>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -118,6 +121,11 @@ class NativeOp {
 // MPI, min, max, and what commutative() marks.
 template <class T, class F>
 bool is_commutative(const F& f);
+
+// inout[i] = op(in[i], inout[i]): one step of a reduction, here. Of plain values and flat ranges of one
+// length; any callable, and a NativeOp by MPI. Throws Error (count) if the lengths differ.
+template <class S, class R, class F>
+void reduce_local(const S& in, R&& inout, const F& op);
 
 namespace detail {
 
@@ -260,6 +268,23 @@ T NativeOp::operator()(const T& a, const T& b) const {
   T result = b;
   reduce_local(&a, &result, detail::reduction_type<T>());
   return result;
+}
+
+template <class S, class R, class F>
+void reduce_local(const S& in, R&& inout, const F& op) {
+  if constexpr (Flat<S>) {
+    const std::span left(std::ranges::data(in), std::ranges::size(in));
+    const std::span right(std::ranges::data(inout), std::ranges::size(inout));
+    if (left.size() != right.size())
+      detail::fail(
+          Errc::count, "reduce_local", {},
+          std::to_string(left.size()) + " elements are to be combined with " + std::to_string(right.size()));
+    for (std::size_t i = 0; i < right.size(); ++i)
+      right[i] = static_cast<std::ranges::range_value_t<S>>(op(left[i], right[i]));
+  } else {
+    static_assert(Plain<S>, "reduce_local takes plain values and flat ranges");
+    inout = static_cast<S>(op(in, inout));
+  }
 }
 
 template <class T, class F>

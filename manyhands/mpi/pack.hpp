@@ -51,7 +51,7 @@ void pack_one(MPI_Comm comm, ConstBuffer data, std::vector<std::byte>& out);
 void unpack_one(MPI_Comm comm, std::span<const std::byte> bytes, std::size_t& at, Buffer data);
 // Calls visit(Buffer) for the basic values that a plain value is made of, in order: some MPIs know external32
 // of basic types only.
-template <Plain T, class Visit>
+template <class T, class Visit>
 void for_leaves(T& value, const Visit& visit) {
   using U = std::remove_cv_t<T>;
   if constexpr (Native<U>) {

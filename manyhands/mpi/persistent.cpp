@@ -71,6 +71,13 @@ bool Persistent::test() {
   return true;
 }
 
+void Persistent::cancel() {
+  detail::require_active(verb_);
+  if (!started_) return;
+  if (start_) detail::fail(Errc::request, verb_, {}, "a collective cannot be cancelled");
+  detail::check(MPI_Cancel(&native_), verb_);
+}
+
 namespace {
 
 // The parts of data that is split evenly.

@@ -17,7 +17,7 @@ struct CommState;
 }
 
 // A resource: moved, not copied. The data must stay as long as it is used. While started it is not to be
-// started again.
+// started again. wait_all, test_any and the others of request.hpp take ranges of them.
 class Persistent {
  public:
   Persistent() = default;
@@ -35,7 +35,16 @@ class Persistent {
   void start();
   // Blocks until the round is done; at once if none was started. Returns what a receive got.
   Status wait();
+  // Whether the round is done; true if none was started. Does not block.
   bool test();
+  // Asks the round of a receive (or a send, where the MPI can) to end without a message; then wait() and look
+  // at .cancelled. Throws Error (request) for a collective that manyhands repeats itself, as MPI forbids it
+  // for all.
+  void cancel();
+  // A round was started, and neither wait() nor test() has seen its end.
+  bool started() const noexcept { return started_; }
+  // Of the last round that ended.
+  Status status() const { return last_; }
   bool valid() const noexcept { return native_ != MPI_REQUEST_NULL || start_ != nullptr; }
 
  private:

@@ -1,11 +1,33 @@
 #include "manyhands/mpi/pool.hpp"
 
 #include <exception>
+#include <string>
 
 #include "manyhands/mpi/collectives.hpp"
 #include "manyhands/wire/function.hpp"
 
 namespace manyhands::mpi {
+
+namespace {
+
+void initialize(const Comm& comm, const std::function<void()>& initializer, bool driver_works) {
+  std::string failure;
+  try {
+    if (driver_works || comm.rank() != 0) initializer();
+  } catch (const std::exception& error) {
+    failure = std::string("it threw: ") + error.what();
+  } catch (...) {
+    failure = "it threw an exception that is no std::exception";
+  }
+  const auto failures = comm.allgather(failure);
+  for (std::size_t rank = 0; rank < failures.size(); ++rank) {
+    if (!failures[rank].empty())
+      throw manyhands::Error("mpi::Pool: the initializer failed on rank " + std::to_string(rank) + "; " +
+                             failures[rank]);
+  }
+}
+
+}  // namespace
 
 Pool::Pool(const Comm& comm, const PoolOptions& options) : exceptions_(std::uncaught_exceptions()) {
   if (options.prefetch < 1)
@@ -22,6 +44,7 @@ Pool::Pool(const Comm& comm, const PoolOptions& options) : exceptions_(std::unca
   const bool alone = comm.size() == 1;
   const bool driver_works = options.driver_works || alone;
   size_ = comm.size() - (driver_works ? 0 : 1);
+  if (options.initializer) initialize(comm, options.initializer, driver_works);
   if (comm.rank() == 0) {
     driver_ = std::make_shared<detail::PoolDriver>(comm, driver_works, options.prefetch);
   } else {

@@ -104,6 +104,24 @@ struct PoolDriver::Impl {
     if (job.next == job.request.count) std::erase(open, job.id);
   }
 
+  // How many of `most` calls of a function, one after the other, this rank may begin if it is to be back at
+  // `deadline`: as long as the longest of those that were seen takes each. Alone, it has to run the first.
+  std::uint64_t count_before(const Deadline& deadline, std::uint64_t function, std::uint64_t most) const {
+    if (!deadline.bounded()) return most;
+    const std::uint64_t least = ranks.size() == 1 ? 1 : 0;
+    const auto seen = longest_ns.find(function);
+    if (seen == longest_ns.end()) return least;
+    const std::int64_t fit = deadline.left().count() / std::max<std::int64_t>(1, seen->second);
+    return std::clamp<std::uint64_t>(static_cast<std::uint64_t>(fit), least, most);
+  }
+  void note_length(std::uint64_t function, const Header& head) {
+    // One that took long for another reason, as on a busy machine, is forgotten after some dozens of others.
+    auto& longest = longest_ns[function];
+    longest -= longest / 16;
+    const auto count = static_cast<std::int64_t>(std::max<std::uint64_t>(1, head.count));
+    longest = std::max(longest, (head.completed_ns - head.started_ns) / count);
+  }
+
   void add_call(Call& call, Message& message) {
     message.add({.kind = RecordKind::call,
                  .id = call.id,
@@ -112,7 +130,7 @@ struct PoolDriver::Impl {
                  .module = call.thunk.module,
                  .offset = call.thunk.offset},
                 call.message);
-    waiting.emplace(call.id, std::move(call.to));
+    waiting.emplace(call.id, Waiting{call.thunk.offset, std::move(call.to)});
   }
 
   // Adds the next work for `rank`; returns how many answers will come.
@@ -167,12 +185,14 @@ struct PoolDriver::Impl {
       result.error = wire::to_exception(error, place);
     }
     if (const auto call = waiting.find(head.id); call != waiting.end()) {
-      const auto to = std::move(call->second);
+      const auto [function, to] = std::move(call->second);
       waiting.erase(call);
+      note_length(function, head);
       to->deliver(result);
     } else if (const auto job = jobs.find(head.id); job != jobs.end()) {
       const auto to = job->second.to;
       --job->second.under_way;
+      note_length(job->second.request.thunk.offset, head);
       to->deliver(result);  // may cancel the rest
       finish_job(head.id);
     }
@@ -231,7 +251,14 @@ struct PoolDriver::Impl {
   std::size_t prefetch;
   std::vector<Rank> ranks;  // by number; that of rank 0 is not used
   std::deque<Call> calls;
-  std::unordered_map<std::uint64_t, std::shared_ptr<WorkReceiver>> waiting;  // calls that were handed out
+  struct Waiting {
+    std::uint64_t function;
+    std::shared_ptr<WorkReceiver> to;
+  };
+  std::unordered_map<std::uint64_t, Waiting> waiting;  // calls that were handed out
+  // By a function's place in its module (the same place in two modules counts as one): the longest call, or
+  // item of a range, of those that have ended lately.
+  std::unordered_map<std::uint64_t, std::int64_t> longest_ns;
   std::map<std::uint64_t, Job> jobs;
   std::vector<std::uint64_t> open;  // maps with items left, oldest first
   Outbox outbox;
@@ -306,19 +333,23 @@ void PoolDriver::poll() {
   impl_->outbox.reap();
 }
 
-bool PoolDriver::work_here() {
+bool PoolDriver::work_here(const Deadline& deadline) {
   Impl& d = *impl_;
   if (!d.driver_works || !d.has_work() || d.working) return false;
   Message batch;
   Message answers;
   bool range = false;
   if (!d.calls.empty()) {
+    if (d.count_before(deadline, d.calls.front().thunk.offset, 1) == 0) return false;
     d.add_call(d.calls.front(), batch);
     d.calls.pop_front();
   } else {
     Impl::Job& job = d.jobs.at(d.open.front());
     range = true;
-    d.add_range(job, 0, std::min(d.range_length(job), d.local_length), batch);
+    const std::uint64_t length =
+        d.count_before(deadline, job.request.thunk.offset, std::min(d.range_length(job), d.local_length));
+    if (length == 0) return false;
+    d.add_range(job, 0, length, batch);
   }
   const std::int64_t started = now_ns();
   d.working = true;

@@ -71,14 +71,15 @@ class PoolDriver {
   bool cancel(const WorkReceiver* receiver);
   // Takes results that are there and hands out work. Does not block.
   void poll();
-  // Until done(), or the deadline; runs tasks here meanwhile. Returns done().
+  // Until done(), or the deadline; runs tasks here meanwhile, before a deadline those that are likely to end
+  // by then. Returns done().
   template <class Done>
   bool wait(Done done, const Deadline& deadline) {
     for (Backoff backoff; !done(); pause(backoff)) {
-      if (deadline.passed()) return false;
       poll();
       if (done()) break;
-      if (work_here()) backoff = Backoff();
+      if (work_here(deadline)) backoff = Backoff();
+      if (deadline.passed()) return done();
     }
     return true;
   }
@@ -89,7 +90,7 @@ class PoolDriver {
  private:
   struct Impl;
   static void pause(Backoff& backoff) { backoff.pause(); }
-  bool work_here();
+  bool work_here(const Deadline& deadline);
   std::unique_ptr<Impl> impl_;
   bool closed_ = false;
 };

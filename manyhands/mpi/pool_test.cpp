@@ -145,6 +145,25 @@ TEST_CASE("a task that overstays its deadline fails when it ends") {
                   DeadlineExceeded);
 }
 
+TEST_CASE("a wait with a time limit begins no task on rank 0 that would outlast it, unless it is alone") {
+  Pool pool(world());
+  if (!pool) return;
+  const auto work = [](int x) {
+    const Deadline end(std::chrono::milliseconds(20));
+    while (!end.passed()) {
+    }
+    return x;
+  };
+  auto map = pool.map_async(work, std::vector<int>{1, 2, 3, 4, 5, 6}, {.chunk = 1});
+  auto call = pool.apply_async(work, 7);
+  while (!map.wait(std::chrono::milliseconds(1)) || !call.wait(std::chrono::milliseconds(1))) {
+  }
+  CHECK(map.get() == std::vector<int>{1, 2, 3, 4, 5, 6});
+  CHECK(call.get() == 7);
+  for (const auto& task : map.metadata()) CHECK((task.engine == 0) == (world().size() == 1));
+  CHECK((call.metadata().front().engine == 0) == (world().size() == 1));
+}
+
 TEST_CASE("a pool over a part of the ranks leaves the others alone") {
   const Comm part = world().split(world().rank() % 2);
   Pool pool(part);

@@ -1,6 +1,8 @@
 #pragma once
 // Reductions and scans by value, and what those into memory need. Included by collectives.hpp only.
 
+#include <ranges>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -219,9 +221,43 @@ class ReduceObject final : public Steps<T> {
 template <class T>
 concept ReducedByMpi = Direct<T> && !std::is_same_v<T, std::string>;
 
+// A range whose elements MPI cannot combine, and F can: of text, of bools in bits, of ranges, of objects. (A
+// type that F combines as a whole as well counts as a range, as those of plain elements do.)
 template <class T, class F>
-using ReductionOf = std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F>, ReductionTree<T, F>>;
+concept ReducedByElement =
+    !ReducedByMpi<T> && !std::is_same_v<T, std::string> && std::ranges::random_access_range<T> &&
+    std::ranges::sized_range<T> && Combines<std::ranges::range_value_t<T>, F>;
+
+// f for the elements of two ranges of one length.
+template <class F>
+struct ByElement {
+  ByElement(const F& op) : f(op) {}  // NOLINT(google-explicit-constructor): stands for it
+  F f;
+  template <class T>
+  T operator()(const T& a, const T& b) const {
+    if (std::ranges::size(a) != std::ranges::size(b))
+      fail(Errc::count, "reduction", {},
+           "the ranges that two ranks gave have different lengths, " + std::to_string(std::ranges::size(a)) +
+               " and " + std::to_string(std::ranges::size(b)));
+    using Element = std::ranges::range_value_t<T>;
+    T result(a);
+    for (std::size_t i = 0; i < std::ranges::size(a); ++i) {
+      const auto at = static_cast<std::ranges::range_difference_t<T>>(i);
+      const Element& left = std::ranges::begin(a)[at];
+      const Element& right = std::ranges::begin(b)[at];
+      std::ranges::begin(result)[at] = static_cast<Element>(f(left, right));
+    }
+    return result;
+  }
+};
+
 template <class T, class F>
-using StartedReductionOf = std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F>, ReduceObject<T, F>>;
+using WholeOp = std::conditional_t<ReducedByElement<T, F>, ByElement<F>, F>;
+
+template <class T, class F>
+using ReductionOf = std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F>, ReductionTree<T, WholeOp<T, F>>>;
+template <class T, class F>
+using StartedReductionOf =
+    std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F>, ReduceObject<T, WholeOp<T, F>>>;
 
 }  // namespace manyhands::mpi::detail

@@ -8,9 +8,11 @@
 // Communication Operations in MPICH" (2005); scan by W. D. Hillis, G. L. Steele, "Data Parallel Algorithms"
 // (1986).
 
+#include <cstddef>
 #include <exception>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "manyhands/mpi/bcast_ops.hpp"
@@ -24,12 +26,12 @@ enum class Kind { reduce, allreduce, scan, exscan };
 
 // What ranks send each other: the values of some ranks combined, or why that could not be done. A rank whose
 // operation throws goes on to the end, since the others wait for it.
+// (A tuple: GCC 12 does not take a struct apart that holds a type of some function's.)
 template <class T>
-struct Partial {
-  std::optional<T> value;
-  int failed_on = -1;  // the rank whose operation threw
-  std::string failure;
-};
+using Partial = std::tuple<std::optional<T>, int, std::string>;
+inline constexpr std::size_t its_value = 0;    // places in it
+inline constexpr std::size_t its_failure = 1;  // the rank whose operation threw, plus 1; 0: none did
+inline constexpr std::size_t its_text = 2;     // what that said
 
 template <class T, class F>
 class ReductionTree {
@@ -41,7 +43,7 @@ class ReductionTree {
         root_(root.root),
         op_(op),
         inner_(internal_of(state)),
-        mine_{.value = value} {
+        mine_(value, 0, std::string()) {
     static_assert(Combines<T, F>, "an operation is called as f(const T&, const T&) and returns a T");
     if (kind == Kind::reduce) require_root(state, "reduce", root_);
   }
@@ -51,7 +53,7 @@ class ReductionTree {
       case Kind::reduce:
         up();
         to_root();
-        if (state_.rank != root_) mine_.value.emplace();
+        if (state_.rank != root_) std::get<its_value>(mine_).emplace();
         break;
       case Kind::allreduce:
         up();
@@ -66,10 +68,11 @@ class ReductionTree {
         break;
     }
     if (thrown_) std::rethrow_exception(thrown_);
-    if (mine_.failed_on >= 0)
+    if (std::get<its_failure>(mine_) != 0)
       fail(Errc::op, name(), {.comm = state_.comm},
-           "the operation threw on rank " + std::to_string(mine_.failed_on) + ": " + mine_.failure);
-    return std::move(*mine_.value);
+           "the operation threw on rank " + std::to_string(std::get<its_failure>(mine_) - 1) + ": " +
+               std::get<its_text>(mine_));
+    return std::move(*std::get<its_value>(mine_));
   }
 
  private:
@@ -102,7 +105,7 @@ class ReductionTree {
   }
   void shift() {
     mine_ = pass_on(1);
-    if (state_.rank == 0) mine_.value.emplace();
+    if (state_.rank == 0) std::get<its_value>(mine_).emplace();
   }
   // To the rank at this distance, and from that before; empty if there is none.
   Partial<T> pass_on(int distance) {
@@ -118,13 +121,13 @@ class ReductionTree {
   void prepend(Partial<T> before) { combine(before, mine_, std::move(before)); }
   // mine_ = left op right; `other` is the one of both that came.
   void combine(const Partial<T>& left, const Partial<T>& right, Partial<T>&& other) {
-    if (mine_.failed_on >= 0) return;
-    if (other.failed_on >= 0) {
+    if (std::get<its_failure>(mine_) != 0) return;
+    if (std::get<its_failure>(other) != 0) {
       mine_ = std::move(other);
       return;
     }
     try {
-      mine_.value = op_(*left.value, *right.value);
+      std::get<its_value>(mine_) = op_(*std::get<its_value>(left), *std::get<its_value>(right));
     } catch (const std::exception& error) {
       failed(error.what());
     } catch (...) {
@@ -133,7 +136,7 @@ class ReductionTree {
   }
   void failed(const char* what) {
     thrown_ = std::current_exception();
-    mine_ = {.value = {}, .failed_on = state_.rank, .failure = what};
+    mine_ = Partial<T>(std::nullopt, state_.rank + 1, what);
   }
   const char* name() const noexcept {
     static constexpr const char* names[] = {"reduce", "allreduce", "scan", "exscan"};
@@ -143,7 +146,7 @@ class ReductionTree {
   CommState& state_;
   Kind kind_;
   int root_;
-  const F& op_;
+  F op_;
   Inner inner_;
   Partial<T> mine_;
   std::exception_ptr thrown_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "manyhands/base/stack_trace.hpp"
 #include "manyhands/mpi/late_receive.hpp"
 
 namespace manyhands::mpi {
@@ -226,6 +227,12 @@ std::size_t progress() {
     waiter.handle.resume();  // may add waiters
   }
   return detail::waiters.size();
+}
+
+void AnyRequest::fail_type(const std::type_info& wanted) const {
+  detail::fail(Errc::type, "AnyRequest::get", {},
+               "a " + demangle(wanted.name()) + " is asked for, but the request gives " +
+                   (*type_ == typeid(void) ? "nothing" : "a " + demangle(type_->name())));
 }
 
 }  // namespace manyhands::mpi

@@ -7,6 +7,7 @@
 // cancelled; a send or collective whose buffers it owns goes on without it (and ends at the latest when MPI
 // does); one that was lent memory is waited for, since the memory may go next.
 
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <ranges>
 #include <span>
 #include <tuple>
+#include <typeinfo>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -264,19 +266,88 @@ T wait(AsyncResult<T> result) {
   return std::move(result).get();
 }
 
-// ---- Several requests.
+// A Request of any type, for containers of different ones. A resource: moved, not copied; one thread at a
+// time.
+//
+//   std::vector<mpi::AnyRequest> all;
+//   all.push_back(comm.irecv<std::string>({.source = 1}));
+//   all.push_back(comm.isend(std::move(numbers), {.dest = 1}));
+//   mpi::wait_all(all);
+//   const auto text = all[0].get<std::string>();
+class [[nodiscard]] AnyRequest {
+ public:
+  AnyRequest() = default;  // refers to nothing
+  template <class T>
+  AnyRequest(Request<T> request) noexcept  // NOLINT(google-explicit-constructor): it is one
+      : core_(std::move(request.core())), type_(&typeid(T)) {}
+
+  // Whether it will give a T (void: nothing). False for an empty one.
+  template <class T>
+  bool holds() const noexcept {
+    return valid() && *type_ == typeid(T);
+  }
+  // As Request<T>::get. Throws Error (type) if it will give something else.
+  template <class T>
+  T get() {
+    core_.require("AnyRequest::get");
+    if (!holds<T>()) fail_type(typeid(T));
+    return Request<T>(std::move(core_)).get();
+  }
+  // As those of Request.
+  void wait() {
+    core_.require("AnyRequest::wait");
+    core_.wait();
+  }
+  bool test() {
+    core_.require("AnyRequest::test");
+    return core_.test();
+  }
+  void cancel() {
+    core_.require("AnyRequest::cancel");
+    core_.cancel();
+  }
+  Status status() const {
+    core_.require("AnyRequest::status");
+    return detail::to_status(core_.status());
+  }
+  bool valid() const noexcept { return core_.valid(); }
+
+ private:
+  [[noreturn]] void fail_type(const std::type_info& wanted) const;
+  detail::RequestCore core_;
+  const std::type_info* type_ = &typeid(void);
+};
+
+// ---- Several requests: of a range of Requests of one type, of AnyRequests, or of Persistents, of which
+// those count that were started.
 
 template <class T>
 inline constexpr bool is_request = false;
 template <class T>
 inline constexpr bool is_request<Request<T>> = true;
 
+template <class R>
+concept Waitable = requires(R& request) {
+  { request.valid() } -> std::convertible_to<bool>;
+  { request.test() } -> std::convertible_to<bool>;
+  { request.status() } -> std::same_as<Status>;
+};
+
 namespace detail {
+// Whether it is awaited at all.
+template <class R>
+bool is_awaited(const R& request) {
+  if constexpr (requires { request.started(); }) {
+    return request.started();
+  } else {
+    return request.valid();
+  }
+}
 // Whether the request is empty, done, or failed; why the first one failed goes into `failure`.
-template <class T>
-bool is_over(Request<T>& request, std::exception_ptr& failure) {
+template <class R>
+bool is_over(R& request, std::exception_ptr& failure) {
   try {
-    return !request.valid() || request.test();
+    return !is_awaited(request) || request.test();
   } catch (...) {
     if (!failure) failure = std::current_exception();
     return true;
@@ -304,18 +375,25 @@ auto wait_all(Request<T>&... requests) {
   return std::tuple{take(requests)...};
 }
 
+namespace detail {
+template <class Requests>
+void wait_until_all_over(Requests& requests) {
+  Backoff backoff;
+  std::exception_ptr failure;
+  for (bool all = false; !all;) {
+    all = true;
+    for (auto& request : requests) all = is_over(request, failure) && all;
+    if (!all) backoff.pause();
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+}  // namespace detail
+
 template <std::ranges::forward_range Requests>
   requires is_request<std::ranges::range_value_t<Requests>>
 auto wait_all(Requests&& requests) {
   using T = typename std::ranges::range_value_t<Requests>::value_type;
-  detail::Backoff backoff;
-  std::exception_ptr failure;
-  for (bool all = false; !all;) {
-    all = true;
-    for (auto& request : requests) all = detail::is_over(request, failure) && all;
-    if (!all) backoff.pause();
-  }
-  if (failure) std::rethrow_exception(failure);
+  detail::wait_until_all_over(requests);
   if constexpr (std::is_void_v<T>) {
     for (auto& request : requests) {
       if (request.valid()) request.get();
@@ -329,11 +407,30 @@ auto wait_all(Requests&& requests) {
   }
 }
 
+// Of AnyRequests, which keep their values for get<T>(), and of Persistents. Blocks until all are done.
+template <std::ranges::forward_range Requests>
+  requires Waitable<std::ranges::range_value_t<Requests>> &&
+           (!is_request<std::ranges::range_value_t<Requests>>)
+void wait_all(Requests&& requests) {
+  detail::wait_until_all_over(requests);
+}
+
+// The same, and the status of each in `statuses`, which takes their number: of receives what came, and
+// whether they were cancelled. Those of empty requests say nothing.
+template <std::ranges::forward_range Requests>
+  requires Waitable<std::ranges::range_value_t<Requests>>
+auto wait_all(Requests&& requests, std::vector<Status>& statuses) {
+  detail::wait_until_all_over(requests);
+  statuses.clear();
+  for (auto& request : requests) statuses.push_back(request.valid() ? request.status() : Status{});
+  return wait_all(requests);
+}
+
 // Whether all are done; empty ones count as done. Does not block.
 template <std::ranges::forward_range Requests>
 bool test_all(Requests&& requests) {
   bool all = true;
-  for (auto& request : requests) all = (!request.valid() || request.test()) && all;
+  for (auto& request : requests) all = (!detail::is_awaited(request) || request.test()) && all;
   return all;
 }
 
@@ -343,7 +440,7 @@ template <std::ranges::forward_range Requests>
 std::optional<std::size_t> test_any(Requests&& requests) {
   std::size_t index = 0;
   for (auto& request : requests) {
-    if (request.valid() && request.test()) return index;
+    if (detail::is_awaited(request) && request.test()) return index;
     ++index;
   }
   return std::nullopt;
@@ -355,7 +452,7 @@ std::vector<std::size_t> test_some(Requests&& requests) {
   std::vector<std::size_t> done;
   std::size_t index = 0;
   for (auto& request : requests) {
-    if (request.valid() && request.test()) done.push_back(index);
+    if (detail::is_awaited(request) && request.test()) done.push_back(index);
     ++index;
   }
   return done;
@@ -368,7 +465,7 @@ std::optional<std::size_t> wait_any(Requests&& requests) {
   for (;;) {
     if (const auto index = test_any(requests)) return index;
     bool left = false;
-    for (auto& request : requests) left = left || request.valid();
+    for (auto& request : requests) left = left || detail::is_awaited(request);
     if (!left) return std::nullopt;
     backoff.pause();
   }
@@ -377,8 +474,15 @@ std::optional<std::size_t> wait_any(Requests&& requests) {
 // Blocks until at least one is done: the indices of those that are; empty if all requests are empty.
 template <std::ranges::forward_range Requests>
 std::vector<std::size_t> wait_some(Requests&& requests) {
-  if (!wait_any(requests)) return {};
-  return test_some(requests);
+  detail::Backoff backoff;
+  for (;;) {
+    auto done = test_some(requests);
+    if (!done.empty()) return done;
+    bool left = false;
+    for (auto& request : requests) left = left || detail::is_awaited(request);
+    if (!left) return done;
+    backoff.pause();
+  }
 }
 
 }  // namespace manyhands::mpi

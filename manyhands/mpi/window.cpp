@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -287,7 +288,8 @@ WindowBase::WindowBase(const Comm& comm, const Spec& spec, const Info& info, con
     throw Unsupported(
         verb,
         "this MPI finds no way to other processes' own memory here (Open MPI 4.1 needs a network "
-        "with remote memory access, or within a node btl_vader_single_copy_mechanism=cma); "
+        "with remote memory access, or within a node btl_vader_single_copy_mechanism=cma, or, below "
+        "ThreadLevel::multiple, osc=sm,pt2pt,rdma as manyhands run sets it); "
         "Window(comm, count) works");
   detail::check(code, verb, {.comm = state.comm, .count = static_cast<MPI_Count>(spec.count)});
   MPI_Win_set_errhandler(state.win, MPI_ERRORS_RETURN);
@@ -588,6 +590,62 @@ void WindowBase::swap_at(const Where& where, const void* expected, const void* d
   WindowState& state = live(state_, "compare_and_swap");
   run(state, where, "compare_and_swap", LockType::shared, now, [&] {
     return MPI_Compare_and_swap(desired, expected, old, where.type, where.rank, where.offset, state.win);
+  });
+}
+
+namespace {
+
+// Throws Error (rma_range) unless `count` elements of `type` from where.offset on lie within the window.
+void require_place(const WindowState& state, const detail::Access& where, std::size_t element_bytes,
+                   const Datatype& type, MPI_Count count, const char* verb) {
+  require_rank(state, where.rank, verb);
+  if (state.sizes.empty() || where.rank == proc_null || count == 0) return;
+  const auto element = static_cast<MPI_Count>(element_bytes);
+  const auto size = static_cast<MPI_Count>(state.sizes[static_cast<std::size_t>(where.rank)]) * element;
+  const MPI_Count first = where.offset * element + type.true_lower_bound();
+  const MPI_Count step = (count - 1) * type.extent();
+  const MPI_Count begin = first + std::min<MPI_Count>(step, 0);
+  const MPI_Count end = first + std::max<MPI_Count>(step, 0) + type.true_extent();
+  if (begin >= 0 && end <= size) return;
+  detail::fail(
+      Errc::rma_range, verb, {.dest = where.rank},
+      fmt::format("bytes {} to {} asked for ({} elements of {} from element {} on), but rank {} has {} "
+                  "bytes in this window",
+                  begin, end, count, type.describe(), where.offset, where.rank, size));
+}
+
+int small_count(MPI_Count count, const char* verb) {
+  if (count < 0 || count > INT_MAX)
+    detail::fail(
+        Errc::count, verb, {},
+        fmt::format("{} elements of a datatype: at most 2^31 - 1; Datatype::contiguous_of makes larger ones",
+                    count));
+  return static_cast<int>(count);
+}
+
+}  // namespace
+
+void WindowBase::put_as(const Where& where, std::size_t element_bytes, ConstBuffer data, const Datatype& type,
+                        MPI_Count count) const {
+  WindowState& state = live(state_, "put");
+  require_place(state, where, element_bytes, type, count, "put");
+  const int there = small_count(count, "put");
+  run(state, where, "put", LockType::exclusive, false, [&] {
+    return detail::with_count(data.count, data.type, [&](int n, MPI_Datatype here) {
+      return MPI_Put(data.data, n, here, where.rank, where.offset, there, type.native(), state.win);
+    });
+  });
+}
+
+void WindowBase::get_as(const Where& where, std::size_t element_bytes, Buffer data, const Datatype& type,
+                        MPI_Count count) const {
+  WindowState& state = live(state_, "get");
+  require_place(state, where, element_bytes, type, count, "get");
+  const int there = small_count(count, "get");
+  run(state, where, "get", LockType::shared, false, [&] {
+    return detail::with_count(data.count, data.type, [&](int n, MPI_Datatype here) {
+      return MPI_Get(data.data, n, here, where.rank, where.offset, there, type.native(), state.win);
+    });
   });
 }
 

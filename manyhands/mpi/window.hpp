@@ -106,7 +106,12 @@ class WindowBase {
   class Access {
    public:
     Access(Access&& other) noexcept : state_(std::move(other.state_)) {}
-    Access& operator=(Access&&) = delete;
+    // Ends the access that this one stood for, as its destructor does.
+    Access& operator=(Access&& other) noexcept {
+      Access taken(std::move(other));
+      std::swap(state_, taken.state_);
+      return *this;
+    }
     ~Access();
     void complete();  // all operations are done here; blocks
 
@@ -119,7 +124,12 @@ class WindowBase {
   class Exposure {
    public:
     Exposure(Exposure&& other) noexcept : state_(std::move(other.state_)) {}
-    Exposure& operator=(Exposure&&) = delete;
+    // Waits for the end of the exposure that this one stood for, as its destructor does.
+    Exposure& operator=(Exposure&& other) noexcept {
+      Exposure taken(std::move(other));
+      std::swap(state_, taken.state_);
+      return *this;
+    }
     ~Exposure();
     void wait();  // blocks until all ranks of the group have completed
     bool test();  // the same without blocking
@@ -140,7 +150,13 @@ class WindowBase {
   class Lock {
    public:
     Lock(Lock&& other) noexcept : state_(std::move(other.state_)), rank_(other.rank_) {}
-    Lock& operator=(Lock&&) = delete;
+    // Unlocks what this one held.
+    Lock& operator=(Lock&& other) noexcept {
+      Lock taken(std::move(other));
+      std::swap(state_, taken.state_);
+      std::swap(rank_, taken.rank_);
+      return *this;
+    }
     ~Lock() {
       if (state_ != nullptr) detail::unlock_quietly(*state_, rank_);
     }
@@ -217,6 +233,11 @@ class WindowBase {
   MPI_Request raccumulate_at(const Where& where, ConstBuffer data, MPI_Op op) const;
   MPI_Request rget_accumulate_at(const Where& where, ConstBuffer data, Buffer old, MPI_Op op) const;
   [[noreturn]] static void fail_op(const char* verb);
+  // Against data of another form, from the offset of `where` on.
+  void put_as(const Where& where, std::size_t element_bytes, ConstBuffer data, const Datatype& type,
+              MPI_Count count) const;
+  void get_as(const Where& where, std::size_t element_bytes, Buffer data, const Datatype& type,
+              MPI_Count count) const;
 
  private:
   std::shared_ptr<detail::WindowState> state_;  // shared with guards, and with MPI's end
@@ -229,8 +250,9 @@ class Window : public WindowBase {
   // size) on all ranks if one has no room for its part.
   Window(const Comm& comm, std::size_t count, const Info& info = {})
       : WindowBase(comm, {WindowFlavor::allocated, sizeof(T), count, nullptr}, info, "Window") {}
-  // Memory of the caller's, which stays until the window goes. Collective. Throws Unsupported where this MPI
-  // cannot (Open MPI 4.1 without a single-copy mechanism).
+  // Memory of the caller's, which stays until the window goes; of the heap, for MPICH 4.0.2 writes beside
+  // windows over a stack. Collective. Throws Unsupported where this MPI cannot (Open MPI 4.1 without a
+  // single-copy mechanism).
   static Window over(const Comm& comm, std::span<T> memory, const Info& info = {}) {
     return Window(comm, {WindowFlavor::created, sizeof(T), memory.size(), memory.data()}, info,
                   "Window::over");
@@ -294,9 +316,23 @@ class Window : public WindowBase {
     get_at(where(rank, offset, 1), as_writable(value));
   }
 
+  // ---- Data of any form at both ends: `data` (a value, a range, or mpi::buffer(...)) against `count`
+  // elements of `type`, whose first begins at element `offset`. As many basic values at both ends: else the
+  // MPI's Error (truncate), or nothing is said. The place must lie within the window. `type` may go at once;
+  // `data` stays until the epoch ends.
+
+  template <Direct D>
+  void put(int rank, MPI_Aint offset, const D& data, const Datatype& type, MPI_Count count = 1) const {
+    put_as(where(rank, offset, 0), sizeof(T), as_buffer(data), type, count);
+  }
+  template <Direct D>
+  void get_into(int rank, MPI_Aint offset, D&& data, const Datatype& type, MPI_Count count = 1) const {
+    get_as(where(rank, offset, 0), sizeof(T), as_writable(data), type, count);
+  }
+
   // ---- Combined with what is there: op(there, data), element by element. Operations are MPI's own:
   // std::plus<>, std::multiplies<>, mpi::min, mpi::max, the bitwise and logical ones, mpi::replace,
-  // mpi::no_op; others throw Error (op).
+  // mpi::no_op (which accumulate alone refuses); others throw Error (op).
 
   template <class F>
   void accumulate(int rank, MPI_Aint offset, const T& value, F) const {
