@@ -113,6 +113,7 @@ void use_everything() {
 }
 
 int outside() {
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // whole lines, whatever their number
   const auto attempt = [](const char* what, auto call) {
     try {
       call();

@@ -56,6 +56,7 @@ namespace {
 using detail::About;
 using detail::FileState;
 using detail::FileVerb;
+using detail::Spread;
 
 // Errors of files come to the handler of MPI_FILE_NULL as long as there is no file.
 void return_errors() {

@@ -155,6 +155,7 @@ std::optional<unsigned long> launcher_of(const std::string& port) {
   unsigned long rank = 0;
   unsigned long number = 0;
   int end = 0;
+  if (port.find_first_not_of("0123456789.:") != std::string::npos) return std::nullopt;
   if (std::sscanf(port.c_str(), "%10lu.%10lu:%10lu%n", &job, &rank, &number, &end) != 3 ||
       port.size() != static_cast<std::size_t>(end))
     return std::nullopt;
