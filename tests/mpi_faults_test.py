@@ -94,7 +94,8 @@ def check_leaks(command, victim):
 def check_outside(command, victim):
     done = subprocess.run([command, "run", "-n", "1", victim, "outside"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=90, check=False)
-    lines = [line for line in done.stdout.splitlines() if " left" not in line]
+    # MPICH tells of datatypes that outlive it.
+    lines = [line for line in done.stdout.splitlines() if " left" not in line and "yaksa" not in line]
     good = [line for line in lines if line.startswith(("before: not active", "after: not active", "moved from: other"))]
     if done.returncode == 0 and len(lines) == 52 and len(good) == len(lines):
         return 0

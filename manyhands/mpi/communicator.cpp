@@ -124,6 +124,7 @@ void Communicator::free_quietly() noexcept {
     } catch (const manyhands::Error&) {  // nobody is left to be told
     }
   }
+  detail::forget_waiting(*state_);  // MPICH deletes attributes only when no message needs the communicator
   state_ = nullptr;
   MPI_Comm_free(&comm);
 }
@@ -133,6 +134,7 @@ void Communicator::free() {
   if (ownership_ == Ownership::viewed)
     detail::fail(Errc::comm, "free", {.comm = comm}, "it is another's: only viewed here");
   detail::finish_line(*state_);
+  detail::forget_waiting(*state_);
   state_ = nullptr;
   detail::check(MPI_Comm_free(&comm), "free");
 }
