@@ -330,16 +330,16 @@ Request<void> PointToPoint::irecv_into(T&& data, From from) const {
 }
 
 template <class T, class U>
-T PointToPoint::sendrecv(const U& value, To to, From from) const {
+T PointToPoint::sendrecv_in(const U& value, To to, From from) const {
   MH_MPI_SENDABLE(U);
   MH_MPI_RECEIVABLE(T);
   T received{};
-  sendrecv_into(value, to, received, from);
+  sendrecv_into_in(value, to, received, from);
   return received;
 }
 
 template <class U, class T>
-Status PointToPoint::sendrecv_into(const U& value, To to, T&& data, From from) const {
+Status PointToPoint::sendrecv_into_in(const U& value, To to, T& data, From from) const {
   MH_MPI_SENDABLE(U);
   detail::CommState& here = state("sendrecv");
   const auto with = [&](ConstBuffer sent) {
@@ -383,13 +383,13 @@ Status PointToPoint::sendrecv_replace(T&& data, To to, From from) const {
 }
 
 template <class T, class U>
-Request<T> PointToPoint::isendrecv(U&& value, To to, From from) const {
+inline Request<T> PointToPoint::isendrecv(U&& value, To to, From from) const {
   Request<T> receiving = irecv<T>(from);
   return detail::together(std::move(receiving), isend(std::forward<U>(value), to), "isendrecv");
 }
 
 template <class U, class T>
-Request<void> PointToPoint::isendrecv_into(U&& value, To to, T&& data, From from) const {
+inline Request<void> PointToPoint::isendrecv_into(U&& value, To to, T&& data, From from) const {
   Request<void> receiving = irecv_into(std::forward<T>(data), from);
   return detail::together(std::move(receiving), isend(std::forward<U>(value), to), "isendrecv");
 }

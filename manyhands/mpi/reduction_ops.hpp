@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "manyhands/mpi/collective_steps.hpp"
+#include "manyhands/mpi/given.hpp"
 #include "manyhands/mpi/op.hpp"
 #include "manyhands/mpi/reduction_tree.hpp"
 
@@ -86,7 +87,8 @@ struct ReduceScatterBy {
   }
 };
 
-template <class T, class F>
+// Holds a T, or refers to it.
+template <class T, class F, class Held = T>
 class ReduceDirect final : public Steps<T> {
  public:
   static constexpr bool one_step = true;
@@ -133,7 +135,7 @@ class ReduceDirect final : public Steps<T> {
   int root_;
   F op_;
   OpHandle handle_;
-  T mine_;
+  Held mine_;
   T result_{};
 };
 
@@ -220,7 +222,7 @@ template <class T>
 concept ReducedByMpi = Direct<T> && !std::is_same_v<T, std::string>;
 
 template <class T, class F>
-using ReductionOf = std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F>, ReductionTree<T, F>>;
+using ReductionOf = std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F, Given<T>>, ReductionTree<T, F>>;
 template <class T, class F>
 using StartedReductionOf = std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F>, ReduceObject<T, F>>;
 
