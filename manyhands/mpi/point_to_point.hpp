@@ -206,7 +206,9 @@ class PointToPoint : public Communicator {
     return {std::move(value), status.MPI_SOURCE, status.MPI_TAG};
   }
   // The same into memory that is there: a span or Buffer (the message may be shorter: see Status::count), a
-  // plain value, a vector or string (resized), an object.
+  // plain value, a vector or string (resized), an object. Large vectors of an object are used again if as
+  // many of the same sizes come, and receive the data where it shall lie; after an Error (type) their content
+  // is unspecified.
   template <class T>
   Status recv_into(T&& data, From from = {}) const {
     MPI_Status status{};

@@ -48,6 +48,34 @@ T unpack_matched(CommState& state, MPI_Message& message, MPI_Status& status) {
   return value;
 }
 
+// Into an object that is there: its large arrays are used again if what comes has such ones.
+template <class T>
+void unpack_matched_into(CommState& state, MPI_Message& message, T& data, MPI_Status& status) {
+  thread_local PlaceFinder places;
+  const MPI_Count bytes = bytes_of(status);
+  if (bytes < ObjectInPlace::from_bytes || !places.worth_trying()) {
+    data = unpack_matched<T>(state, message, status);
+    return;
+  }
+  ObjectInPlace place(data);
+  const bool may_take = place.may_take(bytes);
+  if (may_take) receive_matched(state, message, place.lay_out(), status);
+  const bool matches = may_take && place.matches();
+  places.found(matches);
+  if (matches) {
+    data = unpack_whole<T>(place.reader(), bytes, about_message(state, status));
+  } else if (may_take) {
+    Scratch& scratch = thread_scratch();
+    const auto size = static_cast<std::size_t>(bytes);
+    std::byte* const together = scratch.room(size);
+    place.all(together);
+    data = unpack_object<T>({together, size}, about_message(state, status));
+    scratch.trim();
+  } else {
+    data = unpack_matched<T>(state, message, status);
+  }
+}
+
 template <class T>
 T receive_value(CommState& state, From from, MPI_Status& status) {
   if constexpr (Plain<T>) {
@@ -77,7 +105,7 @@ void receive_into(CommState& state, T& data, From from, MPI_Status& status) {
     if constexpr (Resizable<U>) {
       receive_matched_into(state, message, data, status);
     } else {
-      data = unpack_matched<U>(state, message, status);
+      unpack_matched_into(state, message, data, status);
     }
   } else {
     status = recv_native(state, as_writable(data), from);
@@ -479,7 +507,7 @@ Status Message::recv_into(T&& data) {
   require("Message::recv_into");
   MPI_Status status = status_;
   if constexpr (Packed<std::remove_cvref_t<T>>) {
-    data = detail::unpack_matched<std::remove_cvref_t<T>>(*state_, message_, status);
+    detail::unpack_matched_into(*state_, message_, data, status);
   } else {
     detail::receive_matched_into(*state_, message_, data, status);
   }
