@@ -8,9 +8,10 @@
 //
 // All of the verbs of task/executor.hpp. A task is a function's place in the executable and its packed state
 // and arguments, as for processes; all ranks must run the same executable. Rank 0 hands out batches and keeps
-// `prefetch` of them with every rank, so that none waits for the next; while it waits for results itself, it
-// runs tasks too. It makes progress in the pool's verbs and in those of its results only: there is no thread
-// of its own, and continuations of `then` run there.
+// `prefetch` of them with every rank, so that none waits for the next (fewer towards the end, so that all end
+// together); while it waits for results itself, it runs tasks too, and hands out work between them. It makes
+// progress in the pool's verbs and in those of its results only: there is no thread of its own, and
+// continuations of `then` run there.
 //
 // A rank cannot be killed without the job: a deadline is reported when its task has ended, as with threads,
 // and a task that runs cannot be cancelled; one that waits can. A rank that dies ends the job
@@ -29,7 +30,7 @@ namespace manyhands::mpi {
 
 struct PoolOptions {
   bool driver_works = true;  // rank 0 runs tasks while it waits for results; always if it is alone
-  int prefetch = 2;          // batches that a rank has at a time, running and waiting; at least 1
+  int prefetch = 3;          // batches that a rank has at a time, running and waiting; at least 1
 };
 
 // One thread: on rank 0, the one that made it.
