@@ -42,16 +42,16 @@ void ping_pong(const mpi::Comm& comm, std::span<T> data, int times) {
   }
 }
 
-// There and back by value: what is received is a new object.
+// There and back: an object is received into the last one.
 template <class T>
 void ping_pong_values(const mpi::Comm& comm, T& value, int times) {
   const int other = 1 - comm.rank();
   for (int i = 0; i < times; ++i) {
     if (other == 1) {
       comm.send(value, {.dest = other, .tag = 11});
-      value = comm.recv<T>({.source = other, .tag = 11});
+      comm.recv_into(value, {.source = other, .tag = 11});
     } else {
-      value = comm.recv<T>({.source = other, .tag = 11});
+      comm.recv_into(value, {.source = other, .tag = 11});
       comm.send(value, {.dest = other, .tag = 11});
     }
   }

@@ -10,8 +10,8 @@
 namespace raytracer {
 namespace {
 
-constexpr std::uint32_t tile_size = 32;
-constexpr int longest_path = 28;  // surfaces of any kind
+constexpr std::uint32_t tile_size = 16;  // small enough that all workers end at about the same time
+constexpr int longest_path = 28;         // surfaces of any kind
 constexpr int most_glass_splits = 4;
 constexpr std::uint32_t gloss_paths = 3;
 constexpr int most_matte_bounces = 5;    // of these, matte ones

@@ -29,12 +29,12 @@ float mean_radiance(const Stage& stage, Ray ray) {
 
 Ray towards(Vec from, Vec at) { return {from, normalize(at - from)}; }
 
-TEST_CASE("tiles cover the picture once, and none is larger than 32 pixels") {
+TEST_CASE("tiles cover the picture once, and none is larger than 16 pixels") {
   const Picture picture{.width = 70, .height = 33, .samples = 1};
   std::vector<int> covered(std::size_t{70} * 33);
   for (const Tile& tile : tiles_of(picture)) {
-    CHECK(tile.width <= 32);
-    CHECK(tile.height <= 32);
+    CHECK(tile.width <= 16);
+    CHECK(tile.height <= 16);
     for (auto y = tile.y; y < tile.y + tile.height; ++y) {
       for (auto x = tile.x; x < tile.x + tile.width; ++x) ++covered[std::size_t{y} * 70 + x];
     }

@@ -10,7 +10,8 @@
 
 namespace manyhands::mpi::detail {
 
-template <Plain T>
+// Holds the items, or refers to them.
+template <Plain T, class Held = std::vector<T>>
 class AlltoallPlain final : public Steps<std::vector<T>> {
  public:
   static constexpr bool one_step = true;
@@ -26,16 +27,16 @@ class AlltoallPlain final : public Steps<std::vector<T>> {
     alltoall(this->state(), elements(std::as_const(sent_).data(), 1), elements(all_.data(), 1), launch);
     return true;
   }
-  std::vector<T> sent_;
+  Held sent_;
   std::vector<T> all_;
 };
 
-// Parts of any length. With its length each rank sends how much it sends in all: if that is so much on one of
-// them that some rank could receive more than MPI can count, all take the wide form.
-template <Plain T>
+// Parts of any length, held or referred to. With its length each rank sends how much it sends in all: if that
+// is so much on one of them that some rank could receive more than MPI can count, all take the wide form.
+template <Plain T, class Held = Ragged<T>>
 class AlltoallParts {
  public:
-  AlltoallParts(CommState& state, Ragged<T> sent) : sent_(std::move(sent)) {
+  AlltoallParts(CommState& state, Held sent) : sent_(std::forward<Held>(sent)) {
     require_items(state, "alltoall", sent_.parts());
     const auto all = static_cast<MPI_Count>(sent_.values().size());
     for (const MPI_Count count : sent_.counts()) announced_.insert(announced_.end(), {count, all});
@@ -63,7 +64,7 @@ class AlltoallParts {
   Ragged<T>& got() noexcept { return got_; }
 
  private:
-  Ragged<T> sent_;
+  Held sent_;
   Ragged<T> got_;
   std::vector<MPI_Count> announced_;
   std::vector<MPI_Count> heard_;
@@ -71,11 +72,11 @@ class AlltoallParts {
   std::vector<MPI_Count> recv_units_;
 };
 
-template <class Items, Plain T>
+template <class Items, Plain T, class Held = Ragged<T>>
 class AlltoallRagged final : public Steps<Items> {
  public:
   AlltoallRagged(CommState& state, const Items& items)
-      : Steps<Items>(state), parts_(state, Ragged<T>(items)) {}
+      : Steps<Items>(state), parts_(state, static_cast<Held>(items)) {}
   Items take() override {
     if constexpr (std::is_same_v<Items, Ragged<T>>) {
       return std::move(parts_.got());
@@ -86,7 +87,7 @@ class AlltoallRagged final : public Steps<Items> {
 
  private:
   bool step(int i, Launch& launch) override { return parts_.step(this->state(), i, launch); }
-  AlltoallParts<T> parts_;
+  AlltoallParts<T, Held> parts_;
 };
 
 template <class T>
@@ -116,6 +117,7 @@ class AlltoallObject final : public Steps<std::vector<T>> {
   AlltoallParts<std::byte> parts_;
 };
 
+// Op refers to the items, Started holds what it needs.
 template <class Items>
 struct AlltoallItems {
   static_assert(sizeof(Items) == 0, "alltoall takes a std::vector with one item for each rank, or a Ragged");
@@ -123,22 +125,28 @@ struct AlltoallItems {
 template <class T>
 struct AlltoallItems<std::vector<T>> {
   using Op = AlltoallObject<T>;
+  using Started = Op;
 };
 template <Plain T>
   requires(!std::is_same_v<T, bool>)
 struct AlltoallItems<std::vector<T>> {
-  using Op = AlltoallPlain<T>;
+  using Op = AlltoallPlain<T, const std::vector<T>&>;
+  using Started = AlltoallPlain<T>;
 };
 template <Plain T>
   requires(!std::is_same_v<T, bool>)
 struct AlltoallItems<std::vector<std::vector<T>>> {
   using Op = AlltoallRagged<std::vector<std::vector<T>>, T>;
+  using Started = Op;
 };
 template <class T>
 struct AlltoallItems<Ragged<T>> {
-  using Op = AlltoallRagged<Ragged<T>, T>;
+  using Op = AlltoallRagged<Ragged<T>, T, const Ragged<T>&>;
+  using Started = AlltoallRagged<Ragged<T>, T>;
 };
 template <class Items>
 using AlltoallOf = typename AlltoallItems<Items>::Op;
+template <class Items>
+using StartedAlltoallOf = typename AlltoallItems<Items>::Started;
 
 }  // namespace manyhands::mpi::detail

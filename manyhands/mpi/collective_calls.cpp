@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "manyhands/mpi/large.hpp"
+#include "manyhands/mpi/ragged.hpp"
 
 #if MH_MPI_HAS_PERSISTENT_COLLECTIVES
 #define MH_INIT(function) (&function)
@@ -179,6 +180,19 @@ void require_alike(CommState& state, const char* verb, const ConstBuffer& send, 
   fail(Errc::count, verb, {.comm = state.comm},
        fmt::format("{} elements are given, and there is memory for {}: it must be as many", send.count,
                    count));
+}
+
+void require_total(std::span<const MPI_Count> counts, std::size_t total) {
+  MPI_Count sum = 0;
+  bool negative = false;
+  for (const MPI_Count count : counts) {
+    negative = negative || count < 0;
+    sum += count;
+  }
+  if (negative || sum != static_cast<MPI_Count>(total))
+    fail(Errc::count, "Ragged", {},
+         fmt::format("{} parts of together {} elements{} were asked for, of {} values", counts.size(), sum,
+                     negative ? ", some of a negative number," : "", total));
 }
 
 const bool checks_communicate = [] {

@@ -31,6 +31,7 @@
 #include "manyhands/mpi/bcast_ops.hpp"
 #include "manyhands/mpi/collective_calls.hpp"
 #include "manyhands/mpi/gather_ops.hpp"
+#include "manyhands/mpi/given.hpp"
 #include "manyhands/mpi/op.hpp"
 #include "manyhands/mpi/point_to_point.hpp"
 #include "manyhands/mpi/ragged.hpp"
@@ -131,13 +132,13 @@ class Collectives : public PointToPoint {
   // Every rank's `value`, on the root: a vector of plain values or objects, a Ragged of vectors. Elsewhere it
   // is empty.
   template <class T>
-  auto gather(const T& value, Root root = {}) const {
-    return run<detail::GatherOf<T>>("gather", root, value);
+  [[gnu::always_inline]] auto gather(const T& value, Root root = {}) const {
+    return run<detail::GatherOf<T>>("gather", root, detail::given(value));
   }
   template <class T>
-  auto igather(const T& value, Root root = {}) const {
-    using Op = detail::GatherOf<T>;
-    return start<Op, typename Op::Result>("igather", root, value);
+  [[gnu::always_inline]] auto igather(const T& value, Root root = {}) const {
+    using Op = detail::StartedGatherOf<T>;
+    return start<Op, typename Op::Result>("igather", root, detail::given(value));
   }
   // Equal parts into the root's `recv`, which has size() times as many elements; read on the root only.
   template <class S, class R>
@@ -169,13 +170,13 @@ class Collectives : public PointToPoint {
 
   // As gather, on every rank.
   template <class T>
-  auto allgather(const T& value) const {
-    return run<detail::AllgatherOf<T>>("allgather", value);
+  [[gnu::always_inline]] auto allgather(const T& value) const {
+    return run<detail::AllgatherOf<T>>("allgather", detail::given(value));
   }
   template <class T>
-  auto iallgather(const T& value) const {
-    using Op = detail::AllgatherOf<T>;
-    return start<Op, typename Op::Result>("iallgather", value);
+  [[gnu::always_inline]] auto iallgather(const T& value) const {
+    using Op = detail::StartedAllgatherOf<T>;
+    return start<Op, typename Op::Result>("iallgather", detail::given(value));
   }
   template <class S, class R>
   void allgather_into(const S& send, R&& recv) const {
@@ -210,7 +211,7 @@ class Collectives : public PointToPoint {
   }
   template <class Items>
   Request<Items> ialltoall(const Items& items) const {
-    return start<detail::AlltoallOf<Items>, Items>("ialltoall", items);
+    return start<detail::StartedAlltoallOf<Items>, Items>("ialltoall", items);
   }
   // Equal parts; both have size() of them.
   template <class S, class R>
@@ -253,12 +254,13 @@ class Collectives : public PointToPoint {
 
   // value_0 op value_1 op ... on the root; a value-initialised T elsewhere.
   template <class T, class F>
-  T reduce(const T& value, const F& op, Root root = {}) const {
-    return run<detail::ReductionOf<T, F>>("reduce", detail::Kind::reduce, root, value, op);
+  [[gnu::always_inline]] T reduce(const T& value, const F& op, Root root = {}) const {
+    return run<detail::ReductionOf<T, F>>("reduce", detail::Kind::reduce, root, detail::given(value), op);
   }
   template <class T, class F>
-  Request<T> ireduce(const T& value, const F& op, Root root = {}) const {
-    return start<detail::StartedReductionOf<T, F>, T>("ireduce", detail::Kind::reduce, root, value, op);
+  [[gnu::always_inline]] Request<T> ireduce(const T& value, const F& op, Root root = {}) const {
+    return start<detail::StartedReductionOf<T, F>, T>("ireduce", detail::Kind::reduce, root,
+                                                      detail::given(value), op);
   }
   template <class S, class R, class F>
   void reduce_into(const S& send, R&& recv, const F& op, Root root = {}) const {
@@ -275,13 +277,14 @@ class Collectives : public PointToPoint {
 
   // The same on every rank.
   template <class T, class F>
-  T allreduce(const T& value, const F& op) const {
-    return run<detail::ReductionOf<T, F>>("allreduce", detail::Kind::allreduce, Root{}, value, op);
+  [[gnu::always_inline]] T allreduce(const T& value, const F& op) const {
+    return run<detail::ReductionOf<T, F>>("allreduce", detail::Kind::allreduce, Root{}, detail::given(value),
+                                          op);
   }
   template <class T, class F>
-  Request<T> iallreduce(const T& value, const F& op) const {
-    return start<detail::StartedReductionOf<T, F>, T>("iallreduce", detail::Kind::allreduce, Root{}, value,
-                                                      op);
+  [[gnu::always_inline]] Request<T> iallreduce(const T& value, const F& op) const {
+    return start<detail::StartedReductionOf<T, F>, T>("iallreduce", detail::Kind::allreduce, Root{},
+                                                      detail::given(value), op);
   }
   template <class S, class R, class F>
   void allreduce_into(const S& send, R&& recv, const F& op) const {
@@ -299,12 +302,13 @@ class Collectives : public PointToPoint {
   // Rank i gets the reduction of the values of ranks 0 ... i; exscan: of 0 ... i - 1, and a value-initialised
   // T on rank 0.
   template <class T, class F>
-  T scan(const T& value, const F& op) const {
-    return run<detail::ReductionOf<T, F>>("scan", detail::Kind::scan, Root{}, value, op);
+  [[gnu::always_inline]] T scan(const T& value, const F& op) const {
+    return run<detail::ReductionOf<T, F>>("scan", detail::Kind::scan, Root{}, detail::given(value), op);
   }
   template <class T, class F>
-  Request<T> iscan(const T& value, const F& op) const {
-    return start<detail::StartedReductionOf<T, F>, T>("iscan", detail::Kind::scan, Root{}, value, op);
+  [[gnu::always_inline]] Request<T> iscan(const T& value, const F& op) const {
+    return start<detail::StartedReductionOf<T, F>, T>("iscan", detail::Kind::scan, Root{},
+                                                      detail::given(value), op);
   }
   template <class S, class R, class F>
   void scan_into(const S& send, R&& recv, const F& op) const {
@@ -319,12 +323,13 @@ class Collectives : public PointToPoint {
     return reduce_persistent("scan_init", send, recv, op, &detail::scan);
   }
   template <class T, class F>
-  T exscan(const T& value, const F& op) const {
-    return run<detail::ReductionOf<T, F>>("exscan", detail::Kind::exscan, Root{}, value, op);
+  [[gnu::always_inline]] T exscan(const T& value, const F& op) const {
+    return run<detail::ReductionOf<T, F>>("exscan", detail::Kind::exscan, Root{}, detail::given(value), op);
   }
   template <class T, class F>
-  Request<T> iexscan(const T& value, const F& op) const {
-    return start<detail::StartedReductionOf<T, F>, T>("iexscan", detail::Kind::exscan, Root{}, value, op);
+  [[gnu::always_inline]] Request<T> iexscan(const T& value, const F& op) const {
+    return start<detail::StartedReductionOf<T, F>, T>("iexscan", detail::Kind::exscan, Root{},
+                                                      detail::given(value), op);
   }
   // `recv` of rank 0 is left as it is.
   template <class S, class R, class F>
@@ -401,7 +406,7 @@ class Collectives : public PointToPoint {
   using PointToPoint::PointToPoint;
 
  private:
-  // ---- By value: an operation of steps, run through or started.
+  // ---- By value: an operation of steps, run through or started. Out of line: see given.hpp.
   template <class... Args>
   static int root_among(const Args&... args) {
     int root = -1;
@@ -412,14 +417,14 @@ class Collectives : public PointToPoint {
     return root;
   }
   template <class Op, class... Args>
-  auto run(const char* verb, Args&&... args) const {
+  [[gnu::noinline]] auto run(const char* verb, Args&&... args) const {
     detail::CommState& here = state(verb);
     detail::verify(here, verb, root_among(args...), -1);
     Op operation(here, std::forward<Args>(args)...);
     return operation.run();
   }
   template <class Op, class T, class... Args>
-  Request<T> start(const char* verb, Args&&... args) const {
+  [[gnu::noinline]] Request<T> start(const char* verb, Args&&... args) const {
     auto operation = std::make_unique<Op>(state(verb), std::forward<Args>(args)...);
     if constexpr (!Op::one_step) operation->stand_in_line();
     detail::RequestCore core(MPI_REQUEST_NULL, std::move(operation), verb, detail::Dropped::wait);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <numeric>
@@ -564,6 +565,19 @@ TEST_CASE("counts above MPI's limit take the wide forms") {
   for (int& value : wanted) value *= n;
   CHECK(std::vector<int>(in_and_out.begin(), in_and_out.begin() + 23) == wanted);
   detail::large_limit = limit;
+}
+
+TEST_CASE("values are cut into the parts of a Ragged without a copy, if the lengths fit") {
+  std::vector<double> all{1, 2, 3, 4, 5};
+  const double* const where = all.data();
+  const std::array<MPI_Count, 3> counts{2, 0, 3};
+  const Ragged<double> cut(std::move(all), counts);
+  CHECK(cut.values().data() == where);
+  CHECK((cut == Ragged<double>(std::vector<std::vector<double>>{{1, 2}, {}, {3, 4, 5}})));
+  const std::array<MPI_Count, 2> too_many{2, 4};
+  CHECK(test::code_of([&] { Ragged<double>({1, 2, 3, 4, 5}, too_many); }) == Errc::count);
+  const std::array<MPI_Count, 2> negative{6, -1};
+  CHECK(test::code_of([&] { Ragged<double>({1, 2, 3, 4, 5}, negative); }) == Errc::count);
 }
 
 TEST_CASE("a wrong root, number of items or size is an error that says so") {

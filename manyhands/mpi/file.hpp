@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "manyhands/mpi/comm.hpp"
+#include "manyhands/mpi/given.hpp"
 #include "manyhands/mpi/slots.hpp"
 
 namespace manyhands::mpi {
@@ -149,30 +150,30 @@ class File {
   // ---- Writing. Blocks until the data may be changed.
 
   template <class D>
-  void write_at(MPI_Offset offset, const D& data) const {
-    write_in(detail::FileVerb::at, offset, data);
+  [[gnu::always_inline]] void write_at(MPI_Offset offset, const D& data) const {
+    write_in(detail::FileVerb::at, offset, detail::given(data));
   }
   template <class D>
-  void write_at_all(MPI_Offset offset, const D& data) const {
-    write_in(detail::FileVerb::at_all, offset, data);
+  [[gnu::always_inline]] void write_at_all(MPI_Offset offset, const D& data) const {
+    write_in(detail::FileVerb::at_all, offset, detail::given(data));
   }
   // At this rank's position, which moves on.
   template <class D>
-  void write(const D& data) const {
-    write_in(detail::FileVerb::own, 0, data);
+  [[gnu::always_inline]] void write(const D& data) const {
+    write_in(detail::FileVerb::own, 0, detail::given(data));
   }
   template <class D>
-  void write_all(const D& data) const {
-    write_in(detail::FileVerb::own_all, 0, data);
+  [[gnu::always_inline]] void write_all(const D& data) const {
+    write_in(detail::FileVerb::own_all, 0, detail::given(data));
   }
   // At the shared position: one rank after the other, in any order; or in the order of the ranks.
   template <class D>
-  void write_shared(const D& data) const {
-    write_in(detail::FileVerb::shared, 0, data);
+  [[gnu::always_inline]] void write_shared(const D& data) const {
+    write_in(detail::FileVerb::shared, 0, detail::given(data));
   }
   template <class D>
-  void write_ordered(const D& data) const {
-    write_in(detail::FileVerb::ordered, 0, data);
+  [[gnu::always_inline]] void write_ordered(const D& data) const {
+    write_in(detail::FileVerb::ordered, 0, detail::given(data));
   }
 
   // ---- Reading into memory that is there: a span, vector (as large as it is), plain value or Buffer.

@@ -2,6 +2,7 @@
 // gather and allgather by value: plain, flat of any length, and objects. Included by collectives.hpp only.
 
 #include <cstdint>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -46,8 +47,9 @@ class GatherPlain final : public Steps<std::vector<T>> {
   Element mine_;
   std::vector<Element> all_;
 };
-// Parts of any length: all ranks learn all lengths, so that all know the form in which the parts go.
-template <Plain T, Gathered G>
+// Parts of any length: all ranks learn all lengths, so that all know the form in which the parts go. Holds
+// this rank's part, or is a span of it.
+template <Plain T, Gathered G, class Held = std::vector<T>>
 class GatherFlat final : public Steps<Ragged<T>> {
  public:
   template <class Range>
@@ -82,7 +84,7 @@ class GatherFlat final : public Steps<Ragged<T>> {
     return i < 2;
   }
   int root_;
-  std::vector<T> mine_;
+  Held mine_;
   MPI_Count size_;
   std::vector<MPI_Count> counts_;
   std::vector<MPI_Count> units_;
@@ -125,23 +127,32 @@ class GatherObject final : public Steps<std::vector<T>> {
   PackedParts all_;
 };
 
+// Op refers to the value, Started holds what it needs.
 template <class T, Gathered G>
 struct GatherValue {
   using Op = GatherObject<T, G>;
+  using Started = Op;
 };
 template <Plain T, Gathered G>
 struct GatherValue<T, G> {
   using Op = GatherPlain<T, G>;
+  using Started = Op;
 };
 // Text is gathered as texts: its characters side by side would be of no use.
 template <class T, Gathered G>
   requires(Flat<T> && !Plain<T> && !std::is_same_v<T, std::string>)
 struct GatherValue<T, G> {
-  using Op = GatherFlat<std::ranges::range_value_t<T>, G>;
+  using E = std::ranges::range_value_t<T>;
+  using Op = GatherFlat<E, G, std::span<const E>>;
+  using Started = GatherFlat<E, G>;
 };
 template <class T>
 using GatherOf = typename GatherValue<T, Gathered::root>::Op;
 template <class T>
+using StartedGatherOf = typename GatherValue<T, Gathered::root>::Started;
+template <class T>
 using AllgatherOf = typename GatherValue<T, Gathered::all>::Op;
+template <class T>
+using StartedAllgatherOf = typename GatherValue<T, Gathered::all>::Started;
 
 }  // namespace manyhands::mpi::detail

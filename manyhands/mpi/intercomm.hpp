@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "manyhands/mpi/comm.hpp"
+#include "manyhands/mpi/given.hpp"
 #include "manyhands/mpi/intercomm_ops.hpp"
 #include "manyhands/mpi/op.hpp"
 
@@ -145,13 +146,13 @@ class Intercomm : public PointToPoint {
   // To the root the value of each rank of the other group: a vector of plain values or objects, a Ragged of
   // vectors. Elsewhere it is empty.
   template <class T>
-  auto gather(const T& value, Root root) const {
-    return run<detail::InterGatherOf<T>>("gather", checked("gather", root), value);
+  [[gnu::always_inline]] auto gather(const T& value, Root root) const {
+    return run<detail::InterGatherOf<T>>("gather", checked("gather", root), detail::given(value));
   }
   template <class T>
-  auto igather(const T& value, Root root) const {
+  [[gnu::always_inline]] auto igather(const T& value, Root root) const {
     using Op = detail::InterGatherOf<T>;
-    return start<Op, typename Op::Result>("igather", checked("igather", root), value);
+    return start<Op, typename Op::Result>("igather", checked("igather", root), detail::given(value));
   }
   // Equal parts into the root's `recv`, which has remote_size() times as many elements; read on the root
   // only.
@@ -177,13 +178,13 @@ class Intercomm : public PointToPoint {
 
   // As gather, on every rank: what the ranks of the other group gave.
   template <class T>
-  auto allgather(const T& value) const {
-    return run<detail::InterGatherOf<T>>("allgather", everywhere, value);
+  [[gnu::always_inline]] auto allgather(const T& value) const {
+    return run<detail::InterGatherOf<T>>("allgather", everywhere, detail::given(value));
   }
   template <class T>
-  auto iallgather(const T& value) const {
+  [[gnu::always_inline]] auto iallgather(const T& value) const {
     using Op = detail::InterGatherOf<T>;
-    return start<Op, typename Op::Result>("iallgather", everywhere, value);
+    return start<Op, typename Op::Result>("iallgather", everywhere, detail::given(value));
   }
   template <class S, class R>
   void allgather_into(const S& send, R&& recv) const {
@@ -242,12 +243,13 @@ class Intercomm : public PointToPoint {
 
   // The values of the other group combined, on the root; a value-initialised T elsewhere.
   template <class T, class F>
-  T reduce(const T& value, const F& op, Root root) const {
-    return run<detail::InterReductionOf<T, F>>("reduce", checked("reduce", root), value, op);
+  [[gnu::always_inline]] T reduce(const T& value, const F& op, Root root) const {
+    return run<detail::InterReductionOf<T, F>>("reduce", checked("reduce", root), detail::given(value), op);
   }
   template <class T, class F>
-  Request<T> ireduce(const T& value, const F& op, Root root) const {
-    return start<detail::InterReductionOf<T, F>, T>("ireduce", checked("ireduce", root), value, op);
+  [[gnu::always_inline]] Request<T> ireduce(const T& value, const F& op, Root root) const {
+    return start<detail::InterReductionOf<T, F>, T>("ireduce", checked("ireduce", root), detail::given(value),
+                                                    op);
   }
   // `recv` is filled on the root, where `send` is not read.
   template <class S, class R, class F>
@@ -261,12 +263,12 @@ class Intercomm : public PointToPoint {
 
   // The same on every rank of both groups.
   template <class T, class F>
-  T allreduce(const T& value, const F& op) const {
-    return run<detail::InterReductionOf<T, F>>("allreduce", everywhere, value, op);
+  [[gnu::always_inline]] T allreduce(const T& value, const F& op) const {
+    return run<detail::InterReductionOf<T, F>>("allreduce", everywhere, detail::given(value), op);
   }
   template <class T, class F>
-  Request<T> iallreduce(const T& value, const F& op) const {
-    return start<detail::InterReductionOf<T, F>, T>("iallreduce", everywhere, value, op);
+  [[gnu::always_inline]] Request<T> iallreduce(const T& value, const F& op) const {
+    return start<detail::InterReductionOf<T, F>, T>("iallreduce", everywhere, detail::given(value), op);
   }
   template <class S, class R, class F>
   void allreduce_into(const S& send, R&& recv, const F& op) const {
@@ -326,14 +328,14 @@ class Intercomm : public PointToPoint {
     detail::require_inter_root(state(verb), verb, root.root);
     return root;
   }
-  // ---- By value: an operation of steps, run through or started.
+  // ---- By value: an operation of steps, run through or started. Out of line: see given.hpp.
   template <class Op, class... Args>
-  auto run(const char* verb, Args&&... args) const {
+  [[gnu::noinline]] auto run(const char* verb, Args&&... args) const {
     Op operation(state(verb), std::forward<Args>(args)...);
     return operation.run();
   }
   template <class Op, class T, class... Args>
-  Request<T> start(const char* verb, Args&&... args) const {
+  [[gnu::noinline]] Request<T> start(const char* verb, Args&&... args) const {
     auto operation = std::make_unique<Op>(state(verb), std::forward<Args>(args)...);
     if constexpr (!Op::one_step) operation->stand_in_line();
     detail::RequestCore core(MPI_REQUEST_NULL, std::move(operation), verb, detail::Dropped::wait);

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "manyhands/mpi/comm.hpp"
+#include "manyhands/mpi/given.hpp"
 #include "manyhands/mpi/slots.hpp"
 
 namespace manyhands::mpi {
@@ -56,7 +57,7 @@ class Neighborhood : public Comm {
 
   // Sends `value` to all destinations; returns what the sources sent.
   template <class T>
-  std::vector<T> neighbor_allgather(const T& value) const;
+  [[gnu::always_inline]] std::vector<T> neighbor_allgather(const T& value) const;
   // The same for flat data of equal size on all ranks: `all` takes size(mine) elements from each source.
   // Throws Error (count) if all is no such multiple.
   template <class In, class Out>

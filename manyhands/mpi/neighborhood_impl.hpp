@@ -94,11 +94,12 @@ Request<std::vector<T>> Neighborhood::exchange(Values values, const char* verb) 
 }
 
 template <class T>
-std::vector<T> Neighborhood::neighbor_allgather(const T& value) const {
+inline std::vector<T> Neighborhood::neighbor_allgather(const T& value) const {
   if constexpr (Plain<T>) {
+    const detail::Given<T> copy = value;
     detail::Slots<T> all(sources_.size());
     const std::span<T> in = all.span();
-    call_same(detail::NeighborCall::allgather, as_buffer(value), as_writable(in), "neighbor_allgather");
+    call_same(detail::NeighborCall::allgather, as_buffer(copy), as_writable(in), "neighbor_allgather");
     return all.take();
   } else {
     return exchange<T>(detail::SameForAll<T>{value}, "neighbor_allgather").get();

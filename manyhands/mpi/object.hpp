@@ -5,8 +5,10 @@
 // begins no such value), 63 bytes of nothing, and a wire::Packet whose buffers follow the value. The buffers
 // are sent from where they lie in the object, through a derived datatype: one message, no copy on this side.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
+#include <optional>
 #include <typeinfo>
 #include <utility>
 
@@ -126,21 +128,86 @@ class ObjectView {
   std::vector<ByteView> buffers_;
 };
 
-[[noreturn]] void fail_unpack(ByteView message, const std::type_info& type, const char* why,
+// An object that is there, as the place for a message of an object like it: the large arrays of the message
+// are received into those of the object, if they have the same sizes in the same order. Refers to the object.
+class ObjectInPlace {
+ public:
+  // Messages below are not worth the look.
+  static constexpr MPI_Count from_bytes = MPI_Count{4} * out_of_band_from;
+
+  template <class T>
+  explicit ObjectInPlace(const T& value) : writer_(out_of_band_from) {
+    writer_.note_owners();
+    wire::pack(writer_, value);
+  }
+  // Whether a message of so many bytes may have the sizes of the object's.
+  bool may_take(MPI_Count bytes) const noexcept;
+  // Where such a message goes. The object's arrays are overwritten.
+  Buffer lay_out();
+  // Whether what came has its sizes. Otherwise it lies in pieces: all() puts them together.
+  bool matches() const noexcept;
+  void all(std::byte* to) const noexcept;
+  // Of what came, which matches. Takes the object's own arrays out of it.
+  wire::Reader reader() const noexcept;
+
+ private:
+  struct Piece {
+    std::byte* data;
+    std::size_t size;
+  };
+  std::size_t head_size() const noexcept;
+  wire::Writer writer_;
+  std::vector<std::byte> head_;    // the marker and the packet's header that match
+  std::vector<std::byte> around_;  // what came but for the arrays: head, value, and zeros before each array
+  std::vector<Piece> pieces_;      // of the whole message, in order
+  Datatype layout_;
+};
+
+// Whether receives into objects of a type find places that match: after a miss the next ones do not look,
+// twice as many each time.
+class PlaceFinder {
+ public:
+  bool worth_trying() noexcept {
+    if (skip_ == 0) return true;
+    --skip_;
+    return false;
+  }
+  void found(bool matched) noexcept {
+    misses_ = matched ? 0 : std::min(misses_ + 1, 6U);
+    skip_ = (1U << misses_) - 1;
+  }
+
+ private:
+  unsigned misses_ = 0;  // running
+  unsigned skip_ = 0;
+};
+
+[[noreturn]] void fail_unpack(MPI_Count bytes, const std::type_info& type, const char* why,
                               const About& about);
 
-// The object of a message. Throws Error (type) if it holds no T.
+// The one value of a message of `bytes`. Throws Error (type) if it holds no T, or more.
 template <class T>
-T unpack_object(ByteView message, const About& about) {
+T unpack_whole(wire::Reader reader, MPI_Count bytes, const About& about) {
   try {
-    const ObjectView view(message);
-    wire::Reader reader = view.reader();
     T value = wire::unpack<T>(reader);
     wire::detail::expect_end(reader);
     return value;
   } catch (const manyhands::Error& error) {
-    fail_unpack(message, typeid(T), error.what(), about);
+    fail_unpack(bytes, typeid(T), error.what(), about);
   }
+}
+
+// The object of a message. Throws Error (type) if it holds no T.
+template <class T>
+T unpack_object(ByteView message, const About& about) {
+  const auto bytes = static_cast<MPI_Count>(message.size());
+  std::optional<ObjectView> view;
+  try {
+    view.emplace(message);
+  } catch (const manyhands::Error& error) {
+    fail_unpack(bytes, typeid(T), error.what(), about);
+  }
+  return unpack_whole<T>(view->reader(), bytes, about);
 }
 
 }  // namespace manyhands::mpi::detail

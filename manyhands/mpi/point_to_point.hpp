@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "manyhands/mpi/communicator.hpp"
+#include "manyhands/mpi/given.hpp"
 #include "manyhands/mpi/large.hpp"
 #include "manyhands/mpi/late_receive.hpp"
 #include "manyhands/mpi/message.hpp"
@@ -173,20 +174,20 @@ class PointToPoint : public Communicator {
   // changed again: it was copied or received. ssend returns when its receive has begun; bsend copies into the
   // buffer of attach_buffer() and never waits; rsend requires that the receive is posted already.
   template <class T>
-  void send(const T& value, To to) const {
-    send_in<detail::SendMode::standard>(value, to);
+  [[gnu::always_inline]] void send(const T& value, To to) const {
+    send_in<detail::SendMode::standard>(detail::given(value), to);
   }
   template <class T>
-  void ssend(const T& value, To to) const {
-    send_in<detail::SendMode::synchronous>(value, to);
+  [[gnu::always_inline]] void ssend(const T& value, To to) const {
+    send_in<detail::SendMode::synchronous>(detail::given(value), to);
   }
   template <class T>
-  void bsend(const T& value, To to) const {
-    send_in<detail::SendMode::buffered>(value, to);
+  [[gnu::always_inline]] void bsend(const T& value, To to) const {
+    send_in<detail::SendMode::buffered>(detail::given(value), to);
   }
   template <class T>
-  void rsend(const T& value, To to) const {
-    send_in<detail::SendMode::ready>(value, to);
+  [[gnu::always_inline]] void rsend(const T& value, To to) const {
+    send_in<detail::SendMode::ready>(detail::given(value), to);
   }
 
   // Blocks until a message matches and returns it: a plain value (exactly one), a vector or string of
@@ -205,7 +206,9 @@ class PointToPoint : public Communicator {
     return {std::move(value), status.MPI_SOURCE, status.MPI_TAG};
   }
   // The same into memory that is there: a span or Buffer (the message may be shorter: see Status::count), a
-  // plain value, a vector or string (resized), an object.
+  // plain value, a vector or string (resized), an object. Large vectors of an object are used again if as
+  // many of the same sizes come, and receive the data where it shall lie; after an Error (type) their content
+  // is unspecified.
   template <class T>
   Status recv_into(T&& data, From from = {}) const {
     MPI_Status status{};
@@ -215,10 +218,14 @@ class PointToPoint : public Communicator {
 
   // Sends one and receives another message, without a deadlock whatever the order on the other side.
   template <class T, class U>
-  T sendrecv(const U& value, To to, From from) const;
+  [[gnu::always_inline]] T sendrecv(const U& value, To to, From from) const {
+    return sendrecv_in<T>(detail::given(value), to, from);
+  }
   // As above into memory that is there.
   template <class U, class T>
-  Status sendrecv_into(const U& value, To to, T&& data, From from) const;
+  [[gnu::always_inline]] Status sendrecv_into(const U& value, To to, T&& data, From from) const {
+    return sendrecv_into_in(detail::given(value), to, data, from);
+  }
   // Sends what lies in `data` and replaces it by what comes.
   template <class T>
     requires Direct<T>
@@ -239,20 +246,20 @@ class PointToPoint : public Communicator {
   // must stay until the request is done. A plain value is copied; an object is packed at once. An lvalue
   // vector does not compile: move it, or lend std::span(v).
   template <class T>
-  auto isend(T&& value, To to) const {
-    return isend_in<detail::SendMode::standard>(std::forward<T>(value), to);
+  [[gnu::always_inline]] auto isend(T&& value, To to) const {
+    return isend_in<detail::SendMode::standard>(detail::given_on<T>(value), to);
   }
   template <class T>
-  auto issend(T&& value, To to) const {
-    return isend_in<detail::SendMode::synchronous>(std::forward<T>(value), to);
+  [[gnu::always_inline]] auto issend(T&& value, To to) const {
+    return isend_in<detail::SendMode::synchronous>(detail::given_on<T>(value), to);
   }
   template <class T>
-  auto ibsend(T&& value, To to) const {
-    return isend_in<detail::SendMode::buffered>(std::forward<T>(value), to);
+  [[gnu::always_inline]] auto ibsend(T&& value, To to) const {
+    return isend_in<detail::SendMode::buffered>(detail::given_on<T>(value), to);
   }
   template <class T>
-  auto irsend(T&& value, To to) const {
-    return isend_in<detail::SendMode::ready>(std::forward<T>(value), to);
+  [[gnu::always_inline]] auto irsend(T&& value, To to) const {
+    return isend_in<detail::SendMode::ready>(detail::given_on<T>(value), to);
   }
   // Starts to receive a T of whatever size. Receives are matched in the order in which they were started. One
   // whose size is not known (a vector without capacity, text, an object) is matched while this rank is in
@@ -267,9 +274,9 @@ class PointToPoint : public Communicator {
   // Starts to send one and to receive another message: one request for both, whose value and status() are
   // those of the receive. `value` and `data` as of isend and irecv_into. Cannot be cancelled.
   template <class T, class U>
-  Request<T> isendrecv(U&& value, To to, From from) const;
+  [[gnu::always_inline]] Request<T> isendrecv(U&& value, To to, From from) const;
   template <class U, class T>
-  Request<void> isendrecv_into(U&& value, To to, T&& data, From from) const;
+  [[gnu::always_inline]] Request<void> isendrecv_into(U&& value, To to, T&& data, From from) const;
   // Sends what lies in `data` now, of which it keeps a copy, and replaces it by what comes; `data` must stay
   // until the request is done.
   template <class T>
@@ -313,8 +320,9 @@ class PointToPoint : public Communicator {
   using Communicator::Communicator;
 
  private:
+  // Out of line: see given.hpp.
   template <detail::SendMode Mode, class T>
-  void send_in(const T& value, To to) const {
+  [[gnu::noinline]] void send_in(const T& value, To to) const {
     MH_MPI_SENDABLE(T);
     MH_MPI_NO_LITERAL(T);
     detail::CommState& here = state(detail::SendCalls<Mode>::verb);
@@ -326,7 +334,11 @@ class PointToPoint : public Communicator {
     }
   }
   template <detail::SendMode Mode, class T>
-  auto isend_in(T&& value, To to) const;
+  [[gnu::noinline]] auto isend_in(T&& value, To to) const;
+  template <class T, class U>
+  [[gnu::noinline]] T sendrecv_in(const U& value, To to, From from) const;
+  template <class U, class T>
+  [[gnu::noinline]] Status sendrecv_into_in(const U& value, To to, T& data, From from) const;
   template <detail::SendMode Mode, class T>
   Persistent send_init_in(T& data, To to) const;
 };

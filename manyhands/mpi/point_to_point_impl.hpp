@@ -48,6 +48,34 @@ T unpack_matched(CommState& state, MPI_Message& message, MPI_Status& status) {
   return value;
 }
 
+// Into an object that is there: its large arrays are used again if what comes has such ones.
+template <class T>
+void unpack_matched_into(CommState& state, MPI_Message& message, T& data, MPI_Status& status) {
+  thread_local PlaceFinder places;
+  const MPI_Count bytes = bytes_of(status);
+  if (bytes < ObjectInPlace::from_bytes || !places.worth_trying()) {
+    data = unpack_matched<T>(state, message, status);
+    return;
+  }
+  ObjectInPlace place(data);
+  const bool may_take = place.may_take(bytes);
+  if (may_take) receive_matched(state, message, place.lay_out(), status);
+  const bool matches = may_take && place.matches();
+  places.found(matches);
+  if (matches) {
+    data = unpack_whole<T>(place.reader(), bytes, about_message(state, status));
+  } else if (may_take) {
+    Scratch& scratch = thread_scratch();
+    const auto size = static_cast<std::size_t>(bytes);
+    std::byte* const together = scratch.room(size);
+    place.all(together);
+    data = unpack_object<T>({together, size}, about_message(state, status));
+    scratch.trim();
+  } else {
+    data = unpack_matched<T>(state, message, status);
+  }
+}
+
 template <class T>
 T receive_value(CommState& state, From from, MPI_Status& status) {
   if constexpr (Plain<T>) {
@@ -77,7 +105,7 @@ void receive_into(CommState& state, T& data, From from, MPI_Status& status) {
     if constexpr (Resizable<U>) {
       receive_matched_into(state, message, data, status);
     } else {
-      data = unpack_matched<U>(state, message, status);
+      unpack_matched_into(state, message, data, status);
     }
   } else {
     status = recv_native(state, as_writable(data), from);
@@ -345,16 +373,16 @@ Request<void> PointToPoint::irecv_into(T&& data, From from) const {
 }
 
 template <class T, class U>
-T PointToPoint::sendrecv(const U& value, To to, From from) const {
+T PointToPoint::sendrecv_in(const U& value, To to, From from) const {
   MH_MPI_SENDABLE(U);
   MH_MPI_RECEIVABLE(T);
   T received{};
-  sendrecv_into(value, to, received, from);
+  sendrecv_into_in(value, to, received, from);
   return received;
 }
 
 template <class U, class T>
-Status PointToPoint::sendrecv_into(const U& value, To to, T&& data, From from) const {
+Status PointToPoint::sendrecv_into_in(const U& value, To to, T& data, From from) const {
   MH_MPI_SENDABLE(U);
   detail::CommState& here = state("sendrecv");
   const auto with = [&](ConstBuffer sent) {
@@ -398,13 +426,13 @@ Status PointToPoint::sendrecv_replace(T&& data, To to, From from) const {
 }
 
 template <class T, class U>
-Request<T> PointToPoint::isendrecv(U&& value, To to, From from) const {
+inline Request<T> PointToPoint::isendrecv(U&& value, To to, From from) const {
   Request<T> receiving = irecv<T>(from);
   return detail::together(std::move(receiving), isend(std::forward<U>(value), to), "isendrecv");
 }
 
 template <class U, class T>
-Request<void> PointToPoint::isendrecv_into(U&& value, To to, T&& data, From from) const {
+inline Request<void> PointToPoint::isendrecv_into(U&& value, To to, T&& data, From from) const {
   Request<void> receiving = irecv_into(std::forward<T>(data), from);
   return detail::together(std::move(receiving), isend(std::forward<U>(value), to), "isendrecv");
 }
@@ -501,7 +529,7 @@ Status Message::recv_into(T&& data) {
     return detail::to_status(status);
   }
   if constexpr (Packed<std::remove_cvref_t<T>>) {
-    data = detail::unpack_matched<std::remove_cvref_t<T>>(*state_, message_, status);
+    detail::unpack_matched_into(*state_, message_, data, status);
   } else {
     detail::receive_matched_into(*state_, message_, data, status);
   }

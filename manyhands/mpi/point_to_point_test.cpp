@@ -62,6 +62,62 @@ TEST_CASE("values, ranges and objects of any type go round") {
       std::vector<std::vector<double>>{std::vector<double>(5000, 1.0), {}, std::vector<double>(3, 2.0)});
 }
 
+struct Field {
+  std::string name;
+  int step = 0;
+  std::vector<std::vector<double>> rows;
+  std::map<int, std::vector<double>> more;
+  friend bool operator==(const Field&, const Field&) = default;
+};
+
+Field made_field(int rank, int step, const std::vector<std::size_t>& sizes) {
+  Field made{"field", step, {}, {}};
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    made.rows.emplace_back(sizes[i]);
+    std::iota(made.rows.back().begin(), made.rows.back().end(),
+              rank * 1e6 + step * 1e5 + static_cast<double>(i));
+  }
+  made.more[step].assign(4000, rank + 0.5);
+  return made;
+}
+
+TEST_CASE("an object is received into the large arrays of one like it, and is right for any other") {
+  const Comm& comm = world();
+  const int next = (comm.rank() + 1) % comm.size();
+  const int last = (comm.rank() + comm.size() - 1) % comm.size();
+  using Sizes = std::vector<std::size_t>;
+  Field here = made_field(-1, 0, {5000, 3, 7000});
+  int step = 0;
+  const auto exchange = [&](const Sizes& sizes, bool matched) {
+    CAPTURE(step);
+    auto sending = comm.isend(made_field(comm.rank(), ++step, sizes), {.dest = next, .tag = 3});
+    if (matched) {
+      comm.mprobe({.source = last, .tag = 3}).recv_into(here);
+    } else {
+      comm.recv_into(here, {.source = last, .tag = 3});
+    }
+    CHECK((here == made_field(last, step, sizes)));
+    sending.get();
+  };
+  for (const bool matched : {false, true}) {
+    exchange({5000, 3, 7000}, matched);
+    const double* const first = here.rows[0].data();
+    const double* const third = here.rows[2].data();
+    exchange({5000, 3, 7000}, matched);
+    CHECK(here.rows[0].data() == first);
+    CHECK(here.rows[2].data() == third);
+  }
+  // The same sizes elsewhere, in another order, others of the same sum, more, none; each after a match.
+  for (const Sizes& other :
+       {Sizes{5000, 7000, 3}, Sizes{3, 5000, 7000}, Sizes{7000, 3, 5000}, Sizes{6000, 3, 6000},
+        Sizes{5000, 3, 7000, 9000}, Sizes{5000, 3, 7001}, Sizes{12000, 3, 1}, Sizes{}}) {
+    CAPTURE(other.size());
+    for (int i = 0; i < 70; ++i) exchange({5000, 3, 7000}, i % 2 == 0);
+    exchange(other, false);
+    exchange({5000, 3, 7000}, false);
+  }
+}
+
 TEST_CASE("an irecv of unknown size takes messages in the order of posting") {
   const Comm& comm = world();
   const int next = (comm.rank() + 1) % comm.size();

@@ -8,10 +8,11 @@
 //
 // All of the verbs of task/executor.hpp. A task is a function's place in the executable and its packed state
 // and arguments, as for processes; all ranks must run the same executable. Rank 0 hands out batches and keeps
-// `prefetch` of them with every rank, so that none waits for the next; while it waits for results itself, it
-// runs tasks too: in a wait with a time limit only those that are likely to end in time, by the longest call
-// of their function that it has seen, unless it is alone. It makes progress in the pool's verbs and in those
-// of its results only: there is no thread of its own, and continuations of `then` run there.
+// `prefetch` of them with every rank, so that none waits for the next (fewer towards the end, so that all end
+// together); while it waits for results itself, it runs tasks too, and hands out work between them: in a wait
+// with a time limit only those that are likely to end in time, by the longest call of their function that it
+// has seen, unless it is alone. It makes progress in the pool's verbs and in those of its results only: there
+// is no thread of its own, and continuations of `then` run there.
 //
 // A rank cannot be killed without the job: a deadline is reported when its task has ended, as with threads,
 // and a task that runs cannot be cancelled; one that waits can. A rank that dies ends the job
@@ -31,7 +32,7 @@ namespace manyhands::mpi {
 
 struct PoolOptions {
   bool driver_works = true;  // rank 0 runs tasks while it waits for results; always if it is alone
-  int prefetch = 2;          // batches that a rank has at a time, running and waiting; at least 1
+  int prefetch = 3;          // batches that a rank has at a time, running and waiting; at least 1
   // Runs once on each rank that runs tasks, before any of them; given on all ranks or on none. If it throws
   // on a rank, the pool is not made: an Error on all, with its text.
   std::function<void()> initializer = {};

@@ -153,9 +153,31 @@ struct PoolDriver::Impl {
     return 1;
   }
 
+  // About how many batches next_batch() would make of what was not handed out.
+  std::size_t batches_left() const {
+    std::uint64_t batches = std::min<std::uint64_t>(calls.size(), 4 * ranks.size());
+    for (const std::uint64_t id : open) {
+      const Job& job = jobs.at(id);
+      batches += (job.request.count - job.next) / range_length(job);
+      if (batches > prefetch * ranks.size()) break;
+    }
+    return static_cast<std::size_t>(batches);
+  }
+
+  // How many batches a rank may have: `prefetch`, but towards the end no more than its share of all that is
+  // left. What one rank holds back nobody else can do: with two of the last batches at one of two ranks, the
+  // other one would be idle for as long as a batch takes.
+  std::size_t share_of_a_rank() const {
+    std::size_t all = batches_left();
+    if (all > prefetch * ranks.size()) return prefetch;
+    for (const Rank& peer : ranks) all += peer.batch_sizes.size();
+    const std::size_t workers = ranks.size() - (driver_works ? 0 : 1);
+    return std::clamp<std::size_t>((all + workers - 1) / workers, 1, prefetch);
+  }
+
   void feed(std::size_t rank) {
     Rank& peer = ranks[rank];
-    while (peer.batch_sizes.size() < prefetch && has_work()) {
+    while (has_work() && peer.batch_sizes.size() < prefetch && peer.batch_sizes.size() < share_of_a_rank()) {
       batch.clear();
       const std::size_t answers = next_batch(rank, batch);
       post(rank, batch.finish());

@@ -14,6 +14,11 @@
 
 namespace manyhands::mpi {
 
+namespace detail {
+// Throws Error (count) unless the counts are not negative and add up to `total`.
+void require_total(std::span<const MPI_Count> counts, std::size_t total);
+}  // namespace detail
+
 // Parts 0 ... parts()-1; part i is values()[offset(i), offset(i + 1)). A value.
 template <Plain T>
 class Ragged {
@@ -26,7 +31,17 @@ class Ragged {
     for (const MPI_Count count : counts) offsets_.push_back(offsets_.back() + count);
     values_.resize(static_cast<std::size_t>(offsets_.back()));
   }
+  // `values` cut into parts of these lengths, one behind the other, without a copy. Throws Error (count)
+  // unless they are as many as the lengths say.
+  Ragged(std::vector<T> values, std::span<const MPI_Count> counts) : values_(std::move(values)) {
+    for (const MPI_Count count : counts) offsets_.push_back(offsets_.back() + count);
+    detail::require_total(counts, values_.size());
+  }
   explicit Ragged(const std::vector<std::vector<T>>& parts) {
+    std::size_t all = 0;
+    for (const auto& part : parts) all += part.size();
+    values_.reserve(all);
+    offsets_.reserve(parts.size() + 1);
     for (const auto& part : parts) {
       values_.insert(values_.end(), part.begin(), part.end());
       offsets_.push_back(static_cast<MPI_Count>(values_.size()));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "manyhands/mpi/collective_steps.hpp"
+#include "manyhands/mpi/given.hpp"
 #include "manyhands/mpi/op.hpp"
 #include "manyhands/mpi/reduction_tree.hpp"
 
@@ -88,7 +89,8 @@ struct ReduceScatterBy {
   }
 };
 
-template <class T, class F>
+// Holds a T, or refers to it.
+template <class T, class F, class Held = T>
 class ReduceDirect final : public Steps<T> {
  public:
   static constexpr bool one_step = true;
@@ -135,7 +137,7 @@ class ReduceDirect final : public Steps<T> {
   int root_;
   F op_;
   OpHandle handle_;
-  T mine_;
+  Held mine_;
   T result_{};
 };
 
@@ -255,7 +257,8 @@ template <class T, class F>
 using WholeOp = std::conditional_t<ReducedByElement<T, F>, ByElement<F>, F>;
 
 template <class T, class F>
-using ReductionOf = std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F>, ReductionTree<T, WholeOp<T, F>>>;
+using ReductionOf =
+    std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F, Given<T>>, ReductionTree<T, WholeOp<T, F>>>;
 template <class T, class F>
 using StartedReductionOf =
     std::conditional_t<ReducedByMpi<T>, ReduceDirect<T, F>, ReduceObject<T, WholeOp<T, F>>>;

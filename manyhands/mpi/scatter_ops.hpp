@@ -3,6 +3,7 @@
 // collectives.hpp only.
 
 #include <array>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -36,11 +37,12 @@ class ScatterPlain final : public Steps<T> {
   T mine_{};
 };
 
-// Parts of any length: {this rank's length, the length of all} first, then the parts.
-template <Plain T>
+// Parts of any length: {this rank's length, the length of all} first, then the parts. Holds the root's
+// values, or is a span of them.
+template <Plain T, class Held = std::vector<T>>
 class ScatterParts : public Steps<std::vector<T>> {
  public:
-  ScatterParts(CommState& state, Root root, std::vector<T> values, std::vector<MPI_Count> counts)
+  ScatterParts(CommState& state, Root root, Held values, std::vector<MPI_Count> counts)
       : Steps<std::vector<T>>(state),
         root_(root.root),
         values_(std::move(values)),
@@ -49,8 +51,6 @@ class ScatterParts : public Steps<std::vector<T>> {
     const auto all = static_cast<MPI_Count>(values_.size());
     for (const MPI_Count count : counts_) announced_.insert(announced_.end(), {count, all});
   }
-  ScatterParts(CommState& state, Root root, Ragged<T> parts)
-      : ScatterParts(state, root, std::move(parts.values()), parts.counts()) {}
   std::vector<T> take() override { return std::move(mine_); }
 
  private:
@@ -67,7 +67,7 @@ class ScatterParts : public Steps<std::vector<T>> {
     return i < 2;
   }
   int root_;
-  std::vector<T> values_;             // on the root
+  Held values_;                       // on the root
   std::vector<MPI_Count> counts_;     // on the root
   std::vector<MPI_Count> announced_;  // on the root
   std::vector<MPI_Count> units_;
@@ -80,9 +80,11 @@ class ScatterRagged final : public ScatterParts<T> {
  public:
   template <class Items>
   ScatterRagged(CommState& state, Root root, const Items& items)
-      : ScatterParts<T>(state, root, prepare(state, root, items)) {}
+      : ScatterRagged(state, root, prepare(state, root, items)) {}
 
  private:
+  ScatterRagged(CommState& state, Root root, Ragged<T>&& parts)
+      : ScatterParts<T>(state, root, std::move(parts.values()), parts.counts()) {}
   template <class Items>
   static Ragged<T> prepare(CommState& state, Root root, const Items& items) {
     require_root(state, "scatter", root.root);
@@ -99,21 +101,16 @@ class ScatterRagged final : public ScatterParts<T> {
   }
 };
 
+// Refers to the range.
 template <Plain T>
-class ScatterRange final : public ScatterParts<T> {
+class ScatterRange final : public ScatterParts<T, std::span<const T>> {
  public:
   template <class Range>
   ScatterRange(CommState& state, Root root, const Range& range)
-      : ScatterParts<T>((require_root(state, "scatter_range", root.root), state), root,
-                        values(state, root, range),
-                        near_equal(static_cast<MPI_Count>(std::ranges::size(range)), state.size)) {}
-
- private:
-  template <class Range>
-  static std::vector<T> values(CommState& state, Root root, const Range& range) {
-    if (state.rank != root.root) return {};
-    return std::vector<T>(std::ranges::begin(range), std::ranges::end(range));
-  }
+      : ScatterParts<T, std::span<const T>>(
+            (require_root(state, "scatter_range", root.root), state), root,
+            {std::ranges::data(range), std::ranges::size(range)},
+            near_equal(static_cast<MPI_Count>(std::ranges::size(range)), state.size)) {}
 };
 
 template <class T>

@@ -10,9 +10,11 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <string>
 
 #include "manyhands/base/memory.hpp"
+#include "manyhands/mpi/kept_values.hpp"
 #include "manyhands/mpi/large.hpp"
 
 namespace manyhands::mpi {
@@ -37,20 +39,16 @@ struct WindowState final : Closing {
   bool accesses = false;    // between start() and complete()
   bool exposed = false;     // between post() and wait()
 
-  struct Kept {
-    int rank;
-    std::unique_ptr<std::byte[]> bytes;
-  };
-  std::vector<Kept> kept;  // values that operations under way read
+  std::optional<KeptValues> kept;  // values that operations under way read
 
   bool passive(int rank) const {
-    return std::ranges::find(locked, rank) != locked.end() ||
-           std::ranges::find(locked, all_ranks) != locked.end();
+    return std::ranges::any_of(locked, [rank](int one) { return one == rank || one == all_ranks; });
   }
   bool active() const { return fenced || accesses; }
   bool open() const { return win != MPI_WIN_NULL && is_active(); }
   void drop_kept(int rank) {
-    std::erase_if(kept, [&](const Kept& one) { return rank == all_ranks || one.rank == rank; });
+    if (!kept) return;
+    rank == all_ranks ? kept->drop_all() : kept->drop(static_cast<std::size_t>(rank));
   }
   // Ends what is under way, and frees the window. Collective.
   void close() noexcept {
@@ -59,7 +57,7 @@ struct WindowState final : Closing {
     if (std::exchange(exposed, false)) MPI_Win_wait(win);
     MPI_Win_free(&win);
     win = MPI_WIN_NULL;
-    kept.clear();
+    drop_kept(all_ranks);
   }
   void close_at_end() noexcept override {
     // An exposure that nobody completes would be waited for without end.
@@ -126,15 +124,17 @@ void require_same(const detail::Access& where, MPI_Count count, const char* verb
 }
 
 void check_window(int code, const char* verb, const detail::Access& where) {
+  if (code == MPI_SUCCESS) [[likely]]
+    return;
   detail::check(code, verb,
                 {.dest = where.rank, .count = where.count * where.per_element, .type = where.type});
 }
 
 // Calls operate() inside the epoch there is, or with a lock around it. `now`: its effect is there on return.
+// Requires: elements that the window has.
 template <class Operate>
-void run(WindowState& state, const detail::Access& where, const char* verb, LockType type, bool now,
-         Operate operate) {
-  require_elements(state, where, verb);
+void run_checked(WindowState& state, const detail::Access& where, const char* verb, LockType type, bool now,
+                 Operate operate) {
   if (where.rank == proc_null) return;
   if (state.passive(where.rank)) {
     check_window(operate(), verb, where);
@@ -161,19 +161,25 @@ void run(WindowState& state, const detail::Access& where, const char* verb, Lock
   check_window(unlocked, verb, where);
 }
 
-// Outside of an epoch nothing needs to be copied: the operation is done when it returns.
-ConstBuffer keep(WindowState& state, int rank, ConstBuffer data, std::size_t bytes) {
-  auto copy = std::make_unique<std::byte[]>(bytes);
-  std::memcpy(copy.get(), data.data, bytes);
-  state.kept.push_back({rank, std::move(copy)});
-  return {state.kept.back().bytes.get(), data.count, data.type};
+template <class Operate>
+void run(WindowState& state, const detail::Access& where, const char* verb, LockType type, bool now,
+         Operate operate) {
+  require_elements(state, where, verb);
+  run_checked(state, where, verb, type, now, operate);
 }
 
-ConstBuffer lasting(WindowState& state, const detail::Access& where, ConstBuffer data, bool copy) {
-  if (!copy || (!state.passive(where.rank) && !state.active())) return data;
-  int size = 0;
-  MPI_Type_size(data.type, &size);
-  return keep(state, where.rank, data, static_cast<std::size_t>(data.count) * static_cast<std::size_t>(size));
+// A copy that lasts until the epoch with `rank` ends, or a flush.
+const void* keep(WindowState& state, int rank, const void* value, std::size_t bytes) {
+  if (!state.kept) [[unlikely]]
+    state.kept.emplace(static_cast<std::size_t>(state.ranks));
+  return state.kept->keep(static_cast<std::size_t>(rank), value, bytes);
+}
+
+// The data as it lies until its operation is done. Outside of an epoch nothing needs to be copied: the
+// operation is done when it returns. Requires: a rank that the window has.
+ConstBuffer lasting(WindowState& state, const detail::Access& where, ConstBuffer data, std::size_t copied) {
+  if (copied == 0 || where.rank == proc_null || (!state.passive(where.rank) && !state.active())) return data;
+  return {keep(state, where.rank, data.data, copied), data.count, data.type};
 }
 
 void require_lock(const WindowState& state, const detail::Access& where, const char* verb) {
@@ -524,11 +530,48 @@ void WindowBase::sync() const { detail::check(MPI_Win_sync(live(state_, "sync").
 
 // ---- Operations.
 
-void WindowBase::put_at(const Where& where, ConstBuffer data, bool copy) const {
+namespace {
+
+// Whether the element is one that this window is known to have, and its rank is locked. What all operations
+// on single values ask first: such an operation may take 20 ns.
+bool in_passive_epoch(const WindowState* state, int rank, MPI_Aint offset) noexcept {
+  return is_active() && state != nullptr && static_cast<std::size_t>(rank) < state->sizes.size() &&
+         static_cast<std::uint64_t>(offset) < state->sizes[static_cast<std::size_t>(rank)] &&
+         state->passive(rank);
+}
+
+}  // namespace
+
+void WindowBase::put_value(int rank, MPI_Aint offset, const void* value, const detail::Cell& cell) const {
+  const Where where{rank, offset, 1, cell.count, cell.type};
+  if (!in_passive_epoch(state_.get(), rank, offset)) {
+    put_at(where, {value, cell.count, cell.type}, cell.bytes);
+    return;
+  }
+  const auto n = static_cast<int>(cell.count);
+  check_window(
+      MPI_Put(keep(*state_, rank, value, cell.bytes), n, cell.type, rank, offset, n, cell.type, state_->win),
+      "put", where);
+}
+
+void WindowBase::accumulate_value(int rank, MPI_Aint offset, const void* value, const detail::Cell& cell,
+                                  MPI_Op op) const {
+  const Where where{rank, offset, 1, cell.count, cell.type};
+  if (!in_passive_epoch(state_.get(), rank, offset)) {
+    accumulate_at(where, {value, cell.count, cell.type}, op, cell.bytes);
+    return;
+  }
+  const auto n = static_cast<int>(cell.count);
+  check_window(MPI_Accumulate(keep(*state_, rank, value, cell.bytes), n, cell.type, rank, offset, n,
+                              cell.type, op, state_->win),
+               "accumulate", where);
+}
+
+void WindowBase::put_at(const Where& where, ConstBuffer data, std::size_t copied) const {
   WindowState& state = live(state_, "put");
   require_elements(state, where, "put");
-  const ConstBuffer from = lasting(state, where, data, copy);
-  run(state, where, "put", LockType::exclusive, false, [&] {
+  const ConstBuffer from = lasting(state, where, data, copied);
+  run_checked(state, where, "put", LockType::exclusive, false, [&] {
     return detail::with_count(from.count, from.type, [&](int n, MPI_Datatype type) {
       return MPI_Put(from.data, n, type, where.rank, where.offset, n, type, state.win);
     });
@@ -557,11 +600,11 @@ void WindowBase::get_now(const Where& where, Buffer data) const {
   run(state, where, "get", LockType::shared, true, getter(state, where, data));
 }
 
-void WindowBase::accumulate_at(const Where& where, ConstBuffer data, MPI_Op op, bool copy) const {
+void WindowBase::accumulate_at(const Where& where, ConstBuffer data, MPI_Op op, std::size_t copied) const {
   WindowState& state = live(state_, "accumulate");
   require_elements(state, where, "accumulate");
-  const ConstBuffer from = lasting(state, where, data, copy);
-  run(state, where, "accumulate", LockType::shared, false, [&] {
+  const ConstBuffer from = lasting(state, where, data, copied);
+  run_checked(state, where, "accumulate", LockType::shared, false, [&] {
     return detail::with_count(from.count, from.type, [&](int n, MPI_Datatype type) {
       return MPI_Accumulate(from.data, n, type, where.rank, where.offset, n, type, op, state.win);
     });
@@ -580,6 +623,14 @@ void WindowBase::get_accumulate_at(const Where& where, ConstBuffer data, Buffer 
 }
 
 void WindowBase::fetch_at(const Where& where, const void* value, void* old, MPI_Op op, bool now) const {
+  if (now && in_passive_epoch(state_.get(), where.rank, where.offset)) [[likely]] {
+    WindowState& state = *state_;
+    check_window(MPI_Fetch_and_op(value, old, where.type, where.rank, where.offset, op, state.win),
+                 "fetch_op", where);
+    check_window(MPI_Win_flush(where.rank, state.win), "fetch_op", where);
+    state.drop_kept(where.rank);
+    return;
+  }
   WindowState& state = live(state_, "fetch_op");
   run(state, where, "fetch_op", LockType::shared, now,
       [&] { return MPI_Fetch_and_op(value, old, where.type, where.rank, where.offset, op, state.win); });

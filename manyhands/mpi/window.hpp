@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "manyhands/mpi/comm.hpp"
+#include "manyhands/mpi/given.hpp"
 #include "manyhands/mpi/op.hpp"
 #include "manyhands/mpi/slots.hpp"
 
@@ -79,6 +80,13 @@ struct Access {
   MPI_Aint offset;
   MPI_Count count;        // elements
   MPI_Count per_element;  // MPI elements
+  MPI_Datatype type;
+};
+
+// One element, as so many MPI elements.
+struct Cell {
+  std::size_t bytes;
+  MPI_Count count;
   MPI_Datatype type;
 };
 
@@ -219,12 +227,17 @@ class WindowBase {
   void detach(void* data);
 
   using Where = detail::Access;
-  // Copies single values for an epoch: `data` then lies in the window's own memory.
-  void put_at(const Where& where, ConstBuffer data, bool copy) const;
+  // A single value, which is copied for an epoch.
+  void put_value(int rank, MPI_Aint offset, const void* value, const detail::Cell& cell) const;
+  void accumulate_value(int rank, MPI_Aint offset, const void* value, const detail::Cell& cell,
+                        MPI_Op op) const;
+  // `copied` bytes of a single value are copied for an epoch: `data` then lies in the window's own memory. 0:
+  // it stays where it is.
+  void put_at(const Where& where, ConstBuffer data, std::size_t copied) const;
   void get_at(const Where& where, Buffer data) const;
   // The same, and done when it returns.
   void get_now(const Where& where, Buffer data) const;
-  void accumulate_at(const Where& where, ConstBuffer data, MPI_Op op, bool copy) const;
+  void accumulate_at(const Where& where, ConstBuffer data, MPI_Op op, std::size_t copied) const;
   void get_accumulate_at(const Where& where, ConstBuffer data, Buffer old, MPI_Op op) const;
   void fetch_at(const Where& where, const void* value, void* old, MPI_Op op, bool now) const;
   void swap_at(const Where& where, const void* expected, const void* desired, void* old, bool now) const;
@@ -284,15 +297,16 @@ class Window : public WindowBase {
 
   // ---- Values and ranges.
 
-  void put(int rank, MPI_Aint offset, const T& value) const {
-    put_at(where(rank, offset, 1), as_buffer(value), true);
+  [[gnu::always_inline]] void put(int rank, MPI_Aint offset, const T& value) const {
+    const detail::Given<T> copy = value;
+    put_value(rank, offset, &copy, {sizeof(T), Unit::per_element, Unit::type()});
   }
   template <Flat R>
     requires std::same_as<std::ranges::range_value_t<R>, T>
   void put(int rank, MPI_Aint offset, R&& data) const {
     static_assert(std::is_lvalue_reference_v<R> || std::ranges::view<std::remove_cvref_t<R>>,
                   "the data must stay until the epoch ends: give an lvalue or a span");
-    put_at(where(rank, offset, std::ranges::size(data)), as_buffer(data), false);
+    put_at(where(rank, offset, std::ranges::size(data)), as_buffer(data), 0);
   }
   // Values at once.
   T get(int rank, MPI_Aint offset) const {
@@ -335,8 +349,10 @@ class Window : public WindowBase {
   // mpi::no_op (which accumulate alone refuses); others throw Error (op).
 
   template <class F>
-  void accumulate(int rank, MPI_Aint offset, const T& value, F) const {
-    accumulate_at(reduced(rank, offset, 1), reduction_buffer(&value, 1), op<F>("accumulate"), true);
+  [[gnu::always_inline]] void accumulate(int rank, MPI_Aint offset, const T& value, F) const {
+    const detail::Given<T> copy = value;
+    accumulate_value(rank, offset, &copy, {sizeof(T), Unit::per_element, reduction_type()},
+                     op<F>("accumulate"));
   }
   template <Flat R, class F>
     requires std::same_as<std::ranges::range_value_t<R>, T>
@@ -345,7 +361,7 @@ class Window : public WindowBase {
                   "the data must stay until the epoch ends: give an lvalue or a span");
     const std::size_t n = std::ranges::size(data);
     accumulate_at(reduced(rank, offset, n), reduction_buffer(std::ranges::data(data), n), op<F>("accumulate"),
-                  false);
+                  0);
   }
   // The same, and what was there before into `old`: when the epoch ends, at once outside of one.
   template <class F>
@@ -357,12 +373,13 @@ class Window : public WindowBase {
   // One element: what was there before.
   template <class F>
     requires Native<T>
-  T fetch_op(int rank, MPI_Aint offset, const T& value, F) const {
+  [[gnu::always_inline]] T fetch_op(int rank, MPI_Aint offset, const T& value, F) const {
+    const T copy = value;
     T old{};
-    fetch_at(reduced(rank, offset, 1), &value, &old, op<F>("fetch_op"), true);
+    fetch_at(reduced(rank, offset, 1), &copy, &old, op<F>("fetch_op"), true);
     return old;
   }
-  T fetch_add(int rank, MPI_Aint offset, const T& value) const
+  [[gnu::always_inline]] T fetch_add(int rank, MPI_Aint offset, const T& value) const
     requires Native<T>
   {
     return fetch_op(rank, offset, value, std::plus<>());
@@ -379,13 +396,17 @@ class Window : public WindowBase {
   {
     return fetch_op(rank, offset, T{}, no_op);
   }
-  void store(int rank, MPI_Aint offset, const T& value) const { accumulate(rank, offset, value, replace); }
+  [[gnu::always_inline]] void store(int rank, MPI_Aint offset, const T& value) const {
+    accumulate(rank, offset, value, replace);
+  }
   // Becomes `desired` if it is `expected`; returns what was there. For integers, bools and enums.
-  T compare_and_swap(int rank, MPI_Aint offset, const T& expected, const T& desired) const
+  [[gnu::always_inline]] T compare_and_swap(int rank, MPI_Aint offset, const T& expected,
+                                            const T& desired) const
     requires std::is_integral_v<T> || std::is_enum_v<T>
   {
+    const T from = expected, to = desired;
     T old{};
-    swap_at(reduced(rank, offset, 1), &expected, &desired, &old, true);
+    swap_at(reduced(rank, offset, 1), &from, &to, &old, true);
     return old;
   }
   void compare_and_swap_into(int rank, MPI_Aint offset, const T& expected, const T& desired, T& old) const

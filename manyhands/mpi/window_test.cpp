@@ -220,6 +220,54 @@ TEST_CASE("accumulate adds ranges of all ranks up, element by element") {
   barrier(comm);
 }
 
+TEST_CASE("single values of one epoch arrive each as it was given, however many") {
+  const Comm& comm = world();
+  constexpr int count = 3000;
+  const Window<long> w(comm, count + 1);
+  const int next = next_of(comm);
+  const auto fill = [&](long round) {
+    long value = 0;
+    for (int i = 0; i < count; ++i) {
+      value = (round + i) % 5 == 0 ? value : 1000 * round + i;  // some of them twice running
+      w.put(next, i, value);
+    }
+    for (long i = 0; i < 100; ++i) w.accumulate(next, count, i + round, std::plus<>());
+    value = -1;
+  };
+  const auto expect = [&](long round) {
+    long value = 0;
+    bool right = true;
+    for (int i = 0; i < count; ++i) {
+      value = (round + i) % 5 == 0 ? value : 1000 * round + i;
+      right = right && w.local()[static_cast<std::size_t>(i)] == value;
+    }
+    CHECK(right);
+    CHECK(w.local()[count] == 4950 + 100 * round);
+    w.local()[count] = 0;
+  };
+  w.fence();
+  for (long round = 0; round < 3; ++round) {
+    fill(round);
+    w.fence();
+    expect(round);
+    w.fence();
+  }
+  w.fence({.no_succeed = true});
+  for (long round = 3; round < 6; ++round) {
+    {
+      const auto epoch = w.lock_all();
+      fill(round);
+      if (round == 4) w.flush(next);
+    }
+    barrier(comm);
+    {
+      const auto mine = w.lock(comm.rank());
+      expect(round);
+    }
+    barrier(comm);
+  }
+}
+
 TEST_CASE("compare_and_swap lets exactly one rank win") {
   const Comm& comm = world();
   const Window<int> w(comm, 1);

@@ -203,6 +203,8 @@ C unpack_sequence(Reader& reader) {
     if (reader.peek() != Type::array) {
       const Elements elements = read_bulk<E>(reader);
       reader.charge(elements.data.size());
+      if (C* const owner = reader.owner<C>(elements.data.data(), elements.count)) [[unlikely]]
+        return std::move(*owner);
       assign_bulk(out, elements);
       return out;
     }
@@ -506,6 +508,7 @@ inline void pack_value(Writer& writer, const T& value) {
     using E = typename T::value_type;
     if constexpr (bulk_in<T, E> != Bulk::no) {
       pack_bulk<E>(writer, value.data(), value.size());
+      writer.owned_by(value);
     } else {
       pack_elements(writer, value);
     }

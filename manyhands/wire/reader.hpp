@@ -17,6 +17,7 @@
 
 #include "manyhands/base/bytes.hpp"
 #include "manyhands/base/stack_space.hpp"
+#include "manyhands/wire/buffer_owner.hpp"
 #include "manyhands/wire/format.hpp"
 
 namespace manyhands::wire {
@@ -103,6 +104,19 @@ class Reader {
   // Throws WireError naming both if the message's description is not `description`.
   RecordsView records(std::string_view description, std::size_t record_size);
 
+  // Containers that hold the buffers already, by index: who reads such a buffer as the same type takes the
+  // container instead of copying. They are left empty then.
+  void set_owners(std::span<const BufferOwner> owners) noexcept { owners_ = owners; }
+  // The container of the newest buffer, if that is what lies at `data`, `count` elements in a C.
+  template <class C>
+  C* owner(const void* data, std::size_t count) const noexcept {
+    if (next_buffer_ == 0 || next_buffer_ > owners_.size()) return nullptr;
+    const BufferOwner& one = owners_[next_buffer_ - 1];
+    if (one.type != &owner_type<C>) return nullptr;
+    C* const container = static_cast<C*>(const_cast<void*>(one.container));
+    return container->data() == data && container->size() == count ? container : nullptr;
+  }
+
   Type peek() const noexcept;
   // Over one value with all that it contains.
   void skip();
@@ -178,6 +192,7 @@ class Reader {
   const std::byte* next_;
   const std::byte* last_;
   std::span<const ByteView> buffers_;
+  std::span<const BufferOwner> owners_;
   std::size_t next_buffer_ = 0;  // buffers are referred to in order, each at most once
   std::size_t max_depth_;
   std::size_t depth_left_;

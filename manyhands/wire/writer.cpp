@@ -59,9 +59,12 @@ Writer::Writer(Writer&& other) noexcept
       limit_(std::exchange(other.limit_, nullptr)),
       out_of_band_from_(other.out_of_band_from_),
       buffers_(std::move(other.buffers_)),
-      copies_(std::move(other.copies_)) {
+      copies_(std::move(other.copies_)),
+      owners_(std::move(other.owners_)),
+      notes_owners_(other.notes_owners_) {
   other.buffers_.clear();
   other.copies_.clear();
+  other.owners_.clear();
 }
 
 Writer& Writer::operator=(Writer&& other) noexcept {
@@ -71,6 +74,8 @@ Writer& Writer::operator=(Writer&& other) noexcept {
   std::swap(out_of_band_from_, other.out_of_band_from_);
   std::swap(buffers_, other.buffers_);
   std::swap(copies_, other.copies_);
+  std::swap(owners_, other.owners_);
+  std::swap(notes_owners_, other.notes_owners_);
   other.clear();
   return *this;
 }

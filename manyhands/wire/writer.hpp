@@ -22,6 +22,7 @@
 
 #include "manyhands/base/bytes.hpp"
 #include "manyhands/base/stack_space.hpp"
+#include "manyhands/wire/buffer_owner.hpp"
 #include "manyhands/wire/format.hpp"
 
 namespace manyhands::wire {
@@ -93,6 +94,15 @@ class Writer {
   // here until clear().
   std::span<const ByteView> buffers() const&& = delete;
   std::span<const ByteView> buffers() const& noexcept { return buffers_; }
+  // From now on the containers that hold the buffers are noted, by index; there may be fewer than buffers.
+  void note_owners() noexcept { notes_owners_ = true; }
+  std::span<const BufferOwner> owners() const& noexcept { return owners_; }
+  // The newest buffer, if `container` gave one, is its elements.
+  template <class C>
+  void owned_by(const C& container) {
+    if (notes_owners_) [[unlikely]]
+      note_owner({&container, &owner_type<C>}, container.data());
+  }
   // Hands over the copies among the buffers, for who needs them longer.
   using Copy = std::unique_ptr<std::byte[]>;
   std::vector<Copy> take_copies() noexcept { return std::exchange(copies_, {}); }
@@ -101,6 +111,7 @@ class Writer {
     next_ = first_;
     buffers_.clear();
     copies_.clear();
+    owners_.clear();
   }
 
  private:
@@ -173,6 +184,12 @@ class Writer {
   void long_header(std::uint8_t mark16, std::size_t size);
   void ext_header(std::int8_t type, std::size_t size);
   void append(ByteView data);
+  // Of the newest buffer, if that lies at `data`.
+  void note_owner(BufferOwner owner, const void* data) {
+    if (buffers_.empty() || buffers_.back().data() != data) return;
+    owners_.resize(buffers_.size());
+    owners_.back() = owner;
+  }
   void reference(std::int8_t type, ByteView data, ByteView meta);
   void padded(std::int8_t type, MutableByteView meta, std::size_t pad_at, std::size_t element_size,
               ByteView data);
@@ -184,7 +201,9 @@ class Writer {
   std::byte* limit_ = nullptr;
   std::size_t out_of_band_from_;
   std::vector<ByteView> buffers_;
-  std::vector<Copy> copies_;  // of those of buffers_ that are not borrowed
+  std::vector<Copy> copies_;         // of those of buffers_ that are not borrowed
+  std::vector<BufferOwner> owners_;  // by buffer, if they are noted; at most as many
+  bool notes_owners_ = false;
   Keep keep_ = Keep::copies;
   std::size_t depth_ = 0;
 };
