@@ -43,6 +43,7 @@ extern std::string name;
 extern std::vector<double> numbers, v, histogram, block, edge, memory, temperature, out;
 extern std::vector<int> one_per_rank;
 extern mpi::Ragged<Edge> edges;
+extern std::map<int, std::vector<Edge>> by_rank;
 extern mpi::Cart grid;
 extern mpi::Port port;
 extern mpi::Intercomm kids;
@@ -51,6 +52,7 @@ Config load();
 void compute();
 double work(int rank);
 void update_inner_cells();
+void write_results();
 void update_border_cells();
 """
 

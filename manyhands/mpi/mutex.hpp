@@ -2,9 +2,9 @@
 // Taking turns: one rank at a time.
 //
 //   mpi::Mutex mutex(world);
-//   { const std::scoped_lock guard(mutex);  append_to(log); }
+//   { const std::scoped_lock guard(mutex);  write_results(); }
 //
-//   mpi::in_rank_order(world, [&] { append_to(log); });   // rank 0 first, then rank 1 ...
+//   mpi::in_rank_order(world, [] { write_results(); });   // rank 0 first, then rank 1 ...
 
 #include <type_traits>
 #include <utility>

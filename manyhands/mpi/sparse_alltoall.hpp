@@ -3,10 +3,10 @@
 // little for all.
 //
 //   mpi::SparseAlltoall exchange(world);
-//   std::map<int, std::vector<Edge>> came = exchange(edges);   // by destination; comes by source
+//   std::map<int, std::vector<Edge>> came = exchange(by_rank);   // by destination; comes by source
 //
 //   mpi::GridAlltoall grid(world);
-//   mpi::Ragged<Edge> in = grid(out);                          // as world.alltoall(out)
+//   mpi::Ragged<Edge> in = grid(edges);                        // as world.alltoall(edges)
 
 #include <map>
 #include <ranges>

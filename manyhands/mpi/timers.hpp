@@ -2,9 +2,9 @@
 // Timers: where the time of a parallel program goes, on which rank.
 //
 //   mpi::Timers timers;
-//   for (...) {
+//   for (int i = 0; i < steps; ++i) {
 //     const auto step = timers.scope("step");
-//     { const auto halo = timers.scope("halo"); exchange(); }    // "step/halo"
+//     { const auto halo = timers.scope("halo"); update_border_cells(); }    // "step/halo"
 //     compute();
 //   }
 //   timers.print(world);

@@ -14,9 +14,9 @@
 // unless the one that was taking it is killed. What a consumer has taken by get() is lost if it then crashes;
 // what it has received by receive() comes back to the queue until it is acknowledged:
 //
-//   for (mh::Delivery<Job>& job : queue.deliveries()) {
-//     run(*job);
-//     job.acknowledge();
+//   for (mh::Delivery<std::string>& text : queue.deliveries()) {
+//     std::puts(text->c_str());
+//     text.acknowledge();
 //   }
 //
 // A get() that can never succeed, because this thread is the
